@@ -1,0 +1,45 @@
+// The Epilogue on vectors of channels, for float32 kernels.
+#pragma once
+
+#include "core/cpu/simd.h"
+#include "core/kernel.h"
+
+namespace fastconv {
+namespace {
+
+FASTCONV_INLINE Vec activate(Vec x, Activation activation) {
+  switch (activation) {
+    case Activation::kNone: return x;
+    case Activation::kRelu: return max(zero(), x);
+    case Activation::kRelu6: return min(broadcast(6.0f), max(zero(), x));
+    case Activation::kHardSwish:
+      return x * min(broadcast(6.0f), max(zero(), x + broadcast(3.0f))) * broadcast(1.0f / 6);
+    case Activation::kSilu: return x * sigmoid(x);
+    case Activation::kSigmoid: return sigmoid(x);
+  }
+  return x;
+}
+
+/// The channels [channel, channel + kLanes) of one output pixel; `residual` is that pixel's own, or null.
+/// `n` lanes exist in memory; the rest is neither read nor meant.
+FASTCONV_INLINE Vec finish(Vec sum, const Epilogue& e, int64_t channel, const float* residual, int64_t n) {
+  if (e.scale) sum = sum * load(static_cast<const float*>(e.scale) + channel, n);
+  if (e.shift) sum = sum + load(static_cast<const float*>(e.shift) + channel, n);
+  if (residual) sum = sum + load(residual, n);
+  return activate(sum, e.activation);
+}
+
+/// Finishes `sum` and writes the channels [channel, channel + n) of the output pixel whose channels begin at `pixel`,
+/// an offset in elements into `out` and the residual. n <= kLanes.
+FASTCONV_INLINE void finish_and_store(Vec sum, const Epilogue& e, float* out, int64_t pixel, int64_t channel,
+                                      int64_t n) {
+  if (!e.empty()) {
+    const float* residual = e.residual ? static_cast<const float*>(e.residual) + pixel + channel : nullptr;
+    sum = finish(sum, e, channel, residual, n);
+  }
+  if (n == kLanes) store(out + pixel + channel, sum);
+  else store(out + pixel + channel, sum, n);
+}
+
+}  // namespace
+}  // namespace fastconv

@@ -1,0 +1,61 @@
+// Vec for any processor: 4 floats by the compiler's vector extension (SSE2, NEON, or plain code). Included by simd.h
+// alone.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace fastconv {
+namespace {
+
+struct Vec {
+  static constexpr int kLanes = 4;
+#if defined(__aarch64__)
+  static constexpr int kRegisters = 32;
+#else
+  static constexpr int kRegisters = 16;
+#endif
+  typedef float Lanes __attribute__((vector_size(16)));
+  Lanes v;
+};
+
+inline Vec zero() { return {Vec::Lanes{0, 0, 0, 0}}; }
+inline Vec broadcast(float x) { return {Vec::Lanes{x, x, x, x}}; }
+inline Vec load(const float* p) {
+  Vec a;
+  std::memcpy(&a.v, p, sizeof(a.v));
+  return a;
+}
+/// The first n lanes of memory, zero in the rest, which are not read.
+inline Vec load(const float* p, int64_t n) {
+  Vec a = zero();
+  for (int64_t i = 0; i < n; ++i) a.v[i] = p[i];
+  return a;
+}
+inline void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof(a.v)); }
+inline void store(float* p, Vec a, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) p[i] = a.v[i];
+}
+inline Vec add(Vec a, Vec b) { return {a.v + b.v}; }
+inline Vec sub(Vec a, Vec b) { return {a.v - b.v}; }
+inline Vec mul(Vec a, Vec b) { return {a.v * b.v}; }
+inline Vec div(Vec a, Vec b) { return {a.v / b.v}; }
+/// a * b + c, with one rounding or two, as the processor has it.
+inline Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+/// c - a * b
+inline Vec fnma(Vec a, Vec b, Vec c) { return {c.v - a.v * b.v}; }
+/// The larger; b where either is NaN. So max(zero(), x) keeps a NaN of x.
+inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
+inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
+inline Vec round(Vec a) {
+  for (int i = 0; i < Vec::kLanes; ++i) a.v[i] = std::nearbyint(a.v[i]);
+  return a;
+}
+inline Vec scale_by_power_of_two(Vec a, Vec n) {
+  for (int i = 0; i < Vec::kLanes; ++i) a.v[i] = std::ldexp(a.v[i], std::isnan(n.v[i]) ? 0 : static_cast<int>(n.v[i]));
+  return a;
+}
+
+}  // namespace
+}  // namespace fastconv

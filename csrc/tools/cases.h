@@ -1,0 +1,95 @@
+// What kernel_test and kernel_bench share: shape files and operands.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "conv/conv.h"
+#include "core/cpu/half.h"
+
+namespace fastconv {
+
+struct Case {
+  std::string name;
+  ConvProblem problem;
+};
+
+/// Reads "name  problem" lines; # begins a comment. Throws on a file or a line that cannot be read.
+inline std::vector<Case> read_cases(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error("cannot open the shape file '" + path + "'");
+  std::vector<Case> cases;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line.substr(0, line.find('#')));
+    Case one;
+    std::string text;
+    if (!(words >> one.name)) continue;
+    if (!(words >> text)) text = one.name;
+    one.problem = decode(text);
+    cases.push_back(one);
+  }
+  return cases;
+}
+
+/// A buffer whose last byte is the last byte of its allocation, so that AddressSanitizer sees a read past the end.
+class Bytes {
+ public:
+  explicit Bytes(size_t size, size_t alignment = 64) : size_(size) {
+    const size_t rounded = (size + alignment - 1) / alignment * alignment;
+    memory_ = static_cast<char*>(std::aligned_alloc(alignment, rounded ? rounded : alignment));
+    data_ = memory_;
+    if (alignment <= 16) data_ = memory_ + (rounded - size);
+    std::memset(memory_, 0xff, rounded ? rounded : alignment);  // NaN in every floating type
+  }
+  Bytes(const Bytes&) = delete;
+  Bytes& operator=(const Bytes&) = delete;
+  ~Bytes() { std::free(memory_); }
+  void* data() { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  size_t size_;
+  char* memory_;
+  char* data_;
+};
+
+inline void set(void* data, DType dtype, int64_t index, double value) {
+  switch (dtype) {
+    case DType::kFloat32: static_cast<float*>(data)[index] = static_cast<float>(value); break;
+    case DType::kFloat64: static_cast<double*>(data)[index] = value; break;
+    case DType::kBFloat16: from_float(static_cast<float>(value), static_cast<BFloat16*>(data) + index); break;
+    case DType::kFloat16: from_float(static_cast<float>(value), static_cast<Float16*>(data) + index); break;
+  }
+}
+
+inline double get(const void* data, DType dtype, int64_t index) {
+  switch (dtype) {
+    case DType::kFloat32: return static_cast<const float*>(data)[index];
+    case DType::kFloat64: return static_cast<const double*>(data)[index];
+    case DType::kBFloat16: return to_float(static_cast<const BFloat16*>(data)[index]);
+    case DType::kFloat16: return to_float(static_cast<const Float16*>(data)[index]);
+  }
+  return 0;
+}
+
+/// A small generator with a seed, the same everywhere.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 1) {}
+  uint64_t next() {
+    state_ ^= state_ << 13, state_ ^= state_ >> 7, state_ ^= state_ << 17;
+    return state_;
+  }
+  int64_t integer(int64_t low, int64_t high) { return low + static_cast<int64_t>(next() % static_cast<uint64_t>(high - low + 1)); }
+  double real() { return static_cast<double>(next() >> 11) * 0x1p-52 - 1; }
+
+ private:
+  uint64_t state_;
+};
+
+}  // namespace fastconv

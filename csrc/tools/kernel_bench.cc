@@ -1,0 +1,106 @@
+// Times rows on problems, in turn, without torch or Python.
+//
+//   kernel_bench [--kernel substring] [--threads n] [--direction fprop] [--unpacked] problem-or-shape-file ...
+//
+// One line a row and problem: median microseconds of interleaved repeats, GFLOP/s of the direct sums. The weight is
+// packed beforehand unless --unpacked. Results are checked elsewhere (kernel_test).
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+
+#include "tools/cases.h"
+#include "tools/thread_pool.h"
+
+namespace fastconv {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Operands {
+  explicit Operands(const ConvProblem& p)
+      : x(bytes(p, p.x_elements())), w(bytes(p, p.w_elements())), y(bytes(p, p.y_elements())) {
+    Random random(1);
+    for (auto [data, count] : {std::pair{x.data(), p.x_elements()}, {w.data(), p.w_elements()}, {y.data(), p.y_elements()}})
+      for (int64_t i = 0; i < count; ++i) set(data, p.dtype, i, random.real());
+  }
+  static size_t bytes(const ConvProblem& p, int64_t count) { return static_cast<size_t>(count * element_size(p.dtype)); }
+  Bytes x, w, y;
+};
+
+void bench(const Case& one, Direction direction, const std::string& kernel, bool unpacked) {
+  const ConvProblem& p = one.problem;
+  Operands operands(p);
+  struct Entry {
+    ConvPlan plan;
+    std::unique_ptr<Bytes> packed;
+    std::vector<double> us;
+  };
+  std::vector<Entry> entries;
+  for (const ConvRow& row : conv_rows()) {
+    if (row.direction != direction || std::string(row.name).find(kernel) == std::string::npos) continue;
+    if (why_not(row, p) || (row.kernel->algorithm == Algorithm::kRef && kernel.empty())) continue;
+    entries.push_back({plan_for(row, p), nullptr, {}});
+  }
+  for (int repeat = 0; repeat < 15; ++repeat)
+    for (Entry& entry : entries) {
+      ConvArgs args;
+      args.x = operands.x.data(), args.dy = operands.y.data();
+      args.w = dense_filter(operands.w.data(), p);
+      args.out = direction == Direction::kFprop ? operands.y.data() : operands.x.data();
+      if (!unpacked && entry.plan.row->kernel->pack) {
+        if (!entry.packed) {
+          entry.packed = std::make_unique<Bytes>(packed_bytes(entry.plan));
+          pack(entry.plan, args.w, entry.packed->data());
+        }
+        args.packed = entry.packed->data();
+      }
+      run(entry.plan, p, args);
+      const int64_t calls = std::max<int64_t>(1, static_cast<int64_t>(4e8 / static_cast<double>(p.macs() + 1)));
+      const auto begin = Clock::now();
+      for (int64_t i = 0; i < std::min<int64_t>(calls, 200); ++i) run(entry.plan, p, args);
+      const std::chrono::duration<double, std::micro> elapsed = Clock::now() - begin;
+      entry.us.push_back(elapsed.count() / static_cast<double>(std::min<int64_t>(calls, 200)));
+    }
+  for (Entry& entry : entries) {
+    std::nth_element(entry.us.begin(), entry.us.begin() + entry.us.size() / 2, entry.us.end());
+    const double us = entry.us[entry.us.size() / 2];
+    std::printf("%-24s %-44s %10.1f us %8.1f GFLOP/s\n", one.name.c_str(), entry.plan.row->name, us,
+                2e-3 * static_cast<double>(p.macs()) / us);
+  }
+}
+
+int main_checked(int argc, char** argv) {
+  std::string kernel, direction = "fprop";
+  int threads = 2;
+  bool unpacked = false;
+  std::vector<Case> cases;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--kernel" && i + 1 < argc) kernel = argv[++i];
+    else if (word == "--direction" && i + 1 < argc) direction = argv[++i];
+    else if (word == "--threads" && i + 1 < argc) threads = std::atoi(argv[++i]);
+    else if (word == "--unpacked") unpacked = true;
+    else if (word.find(".txt") != std::string::npos)
+      for (const Case& one : read_cases(word)) cases.push_back(one);
+    else cases.push_back({word, decode(word)});
+  }
+  use_threads(threads);
+  for (const Case& one : cases)
+    for (Direction each : {Direction::kFprop, Direction::kDgrad, Direction::kWgrad})
+      if (direction == name_of(each)) bench(one, each, kernel, unpacked);
+  return 0;
+}
+
+}  // namespace
+}  // namespace fastconv
+
+int main(int argc, char** argv) {
+  try {
+    return fastconv::main_checked(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "kernel_bench: %s\n", error.what());
+    return 2;
+  }
+}
