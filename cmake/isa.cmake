@@ -2,7 +2,7 @@
 #
 # A file csrc/<family>/cpu/<kernel>.cc whose name ends in a target (_avx512.cc, _avx2.cc) is compiled once with that
 # target's flags. `fastconv_add_simd_kernels` compiles the files given to it once for each target the processor family
-# has, with FASTCONV_ISA set to its name; the file names its kernel FASTCONV_NAME(stem).
+# has, with FASTCONV_ISA set to its name; the file defines its kernel as FASTCONV_DEFINE(FASTCONV_NAME(stem)).
 
 set(FASTCONV_FLAGS_cpu "")
 set(FASTCONV_FLAGS_avx2 -mavx2 -mfma -mf16c)

@@ -77,6 +77,11 @@ struct ConvKernel {
   void (*pack)(const ConvProblem&, const Filter&, void* packed) = nullptr;
 };
 
+/// Opens the definition of a kernel's record: `FASTCONV_DEFINE(conv_fprop_ref) = {...};`
+#define FASTCONV_DEFINE(name)   \
+  extern const ConvKernel name; \
+  const ConvKernel name
+
 enum class Target : int8_t { kCpu, kAvx2, kAvx512 };
 const char* name_of(Target target);
 

@@ -51,6 +51,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-const ConvKernel conv_dgrad_ref = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(conv_dgrad_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
 
 }  // namespace fastconv

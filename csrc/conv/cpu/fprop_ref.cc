@@ -44,6 +44,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-const ConvKernel conv_fprop_ref = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(conv_fprop_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
 
 }  // namespace fastconv

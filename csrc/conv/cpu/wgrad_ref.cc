@@ -45,6 +45,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-const ConvKernel conv_wgrad_ref = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(conv_wgrad_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
 
 }  // namespace fastconv
