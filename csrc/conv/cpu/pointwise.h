@@ -1,0 +1,68 @@
+// The 1x1 convolution as a matrix product, for fprop and for the dgrad of unit stride.
+#pragma once
+
+#include "core/cpu/machine.h"
+#include "core/cpu/panel_tile.h"
+#include "core/cpu/split.h"
+#include "core/kernel.h"
+
+namespace fastconv {
+namespace {
+
+inline PanelPacking pointwise_packing(const ConvProblem& p) { return {p.groups, p.C_per_group(), p.K_per_group(), 1}; }
+inline size_t pointwise_packed_bytes(const ConvProblem& p) { return pointwise_packing(p).bytes(); }
+inline void pointwise_pack(const ConvProblem& p, const Filter& w, void* packed) {
+  pack_panels(pointwise_packing(p), 1, 1, w, static_cast<float*>(packed));
+}
+
+/// The pixels as lines of `length`, whose rows of A are `a_stride` floats apart.
+struct PixelLines {
+  int64_t lines, length, a_stride;
+};
+inline PixelLines pixel_lines(const ConvProblem& p) {
+  if (p.has_unit_stride() && p.P == p.H && p.Q == p.W) return {1, p.N * p.P * p.Q, p.C};
+  return {p.N * p.P, p.Q, p.stride_w * p.C};
+}
+
+inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
+  const float* x = static_cast<const float*>(args.x);
+  const float* packed = static_cast<const float*>(args.packed);
+  const PanelPacking packing = pointwise_packing(p);
+  const PixelLines lines = pixel_lines(p);
+  if (lines.lines * lines.length == 0) return;
+  const Tiling tiling = tile_rows(lines.length);
+  const int64_t tiles = lines.lines * tiling.tiles, panels = packing.panels() * p.groups;
+  const Grid grid = split(num_threads(), tiles, panels, lines.lines * lines.length * p.C, p.K * packing.C);
+  const int64_t row_bytes = p.C * static_cast<int64_t>(sizeof(float));
+  const int64_t fitting = static_cast<int64_t>(l2_bytes()) / 3 / (row_bytes * tiling.height);
+  const int64_t block = fitting < 1 ? 1 : fitting;
+  const Runs runs{1, 0, 1, 0, packing.C};
+
+  parallel_for(grid.m * grid.n, [&](int64_t part) {
+    const Range my_tiles = part_of(tiles, grid.m, part / grid.n), my_panels = part_of(panels, grid.n, part % grid.n);
+    for (int64_t begin = my_tiles.begin; begin < my_tiles.end; begin += block) {
+      const int64_t end = begin + block < my_tiles.end ? begin + block : my_tiles.end;
+      for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
+        const int64_t g = panel / packing.panels(), within = panel % packing.panels();
+        const float* b = packed + packing.offset(g, within);
+        const int64_t vectors = packing.vectors(within);
+        const int64_t k0 = within * kPanel;
+        TileOut out{static_cast<float*>(args.out), 0, p.K, g * packing.K + k0, packing.K - k0, &args.epilogue};
+        for (int64_t tile = begin; tile < end; ++tile) {
+          const int64_t line = tile / tiling.tiles, first = tile % tiling.tiles * tiling.height;
+          const int64_t left = lines.length - first;
+          const int64_t rows = left < tiling.height ? left : tiling.height;
+          if (rows <= 0) continue;
+          const int64_t n = line / p.P, i = line % p.P;
+          const int64_t line_start = lines.lines == 1 ? 0 : (n * p.H + i * p.stride_h) * p.W * p.C;
+          out.pixel = (line * lines.length + first) * p.K;
+          panel_tile_for(rows, vectors)(x + line_start + first * lines.a_stride + g * packing.C, lines.a_stride, runs, b,
+                                        out);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace fastconv
