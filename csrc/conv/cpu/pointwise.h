@@ -9,6 +9,15 @@
 namespace fastconv {
 namespace {
 
+inline const char* pointwise_why_not(const ConvProblem& p) {
+  if (p.dtype != DType::kFloat32) return "takes float32 only";
+  if (!p.is_pointwise() || !p.is_2d()) return "takes 1x1 filters without padding only";
+  if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels_last only";
+  if (p.P > 0 && (p.P - 1) * p.stride_h >= p.H) return "outputs beyond the image";
+  if (p.Q > 0 && (p.Q - 1) * p.stride_w >= p.W) return "outputs beyond the image";
+  return nullptr;
+}
+
 inline PanelPacking pointwise_packing(const ConvProblem& p) { return {p.groups, p.C_per_group(), p.K_per_group(), 1}; }
 inline size_t pointwise_packed_bytes(const ConvProblem& p) { return pointwise_packing(p).bytes(); }
 inline void pointwise_pack(const ConvProblem& p, const Filter& w, void* packed) {

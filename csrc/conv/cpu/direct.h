@@ -1,0 +1,147 @@
+// Direct convolution with a register tile of pixels by channels, for fprop and for the dgrad of unit stride.
+//
+// A thread takes a block of output rows, copies the input rows under them into its own buffer with the padding filled in
+// (so that the inner loop has no borders), and passes every filter panel over the block. With a dense filter the S * C
+// values of one filter row lie next to each other there and form one run of the inner loop.
+#pragma once
+
+#include "core/cpu/machine.h"
+#include "core/cpu/panel_tile.h"
+#include "core/cpu/split.h"
+#include "core/kernel.h"
+
+namespace fastconv {
+namespace {
+
+inline PanelPacking direct_packing(const ConvProblem& p) {
+  return {p.groups, p.C_per_group(), p.K_per_group(), p.R * p.S};
+}
+inline size_t direct_packed_bytes(const ConvProblem& p) { return direct_packing(p).bytes(); }
+inline void direct_pack(const ConvProblem& p, const Filter& w, void* packed) {
+  pack_panels(direct_packing(p), p.R, p.S, w, static_cast<float*>(packed));
+}
+
+/// Everything `run_direct` derives from the problem and the machine, in floats and rows.
+struct DirectPlan {
+  int64_t width;                   // of a padded row, in pixels
+  int64_t block;                   // output rows of one image that share a copy
+  int64_t blocks_per_image;        //
+  int64_t padded_rows;             // input rows under a block
+  Grid grid;                       // blocks x panels
+  int64_t buffer;                  // floats of one thread's copy
+};
+
+inline DirectPlan plan_direct(const ConvProblem& p) {
+  DirectPlan plan;
+  plan.width = (p.Q - 1) * p.stride_w + (p.S - 1) * p.dilation_w + 1;
+  const int64_t row_floats = plan.width * p.C;
+  const int64_t span = (p.R - 1) * p.dilation_h + 1;
+  const int64_t panels = direct_packing(p).panels() * p.groups;
+  const int64_t rows_fitting = static_cast<int64_t>(l2_bytes() / sizeof(float)) / 3 / (row_floats ? row_floats : 1);
+  int64_t block = (rows_fitting - span) / p.stride_h + 1;
+  block = block < 1 ? 1 : block > p.P ? p.P : block;
+  const int64_t threads = num_threads();
+  // A tile's worth of rows in each block, and blocks enough for every thread, unless filters outweigh the image.
+  plan.grid = split(threads, p.N * p.P, panels, p.x_elements(), p.w_elements());
+  const int64_t rows_each = divide_up(p.N * p.P, plan.grid.m);
+  if (block > rows_each && rows_each > 0) block = rows_each;
+  plan.blocks_per_image = divide_up(p.P, block);
+  plan.block = divide_up(p.P, plan.blocks_per_image);
+  plan.grid = split(threads, p.N * plan.blocks_per_image, panels, p.x_elements(), p.w_elements());
+  plan.padded_rows = (plan.block - 1) * p.stride_h + span;
+  plan.buffer = round_up(plan.padded_rows * row_floats, 16);
+  return plan;
+}
+
+inline size_t direct_workspace(const ConvProblem& p) {
+  if (p.y_elements() == 0) return 0;
+  const DirectPlan plan = plan_direct(p);
+  return static_cast<size_t>(plan.grid.m * plan.grid.n * plan.buffer) * sizeof(float);
+}
+
+inline void fill_zero(float* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = 0;
+}
+
+/// `width` pixels of the image row at `row`, beginning `pad` pixels before it, zero outside the image.
+struct NhwcRows {
+  static void copy(const ConvProblem& p, const float* image, int64_t h, int64_t width, float* to) {
+    const float* row = image + h * p.W * p.C;
+    const int64_t before = p.pad_w > 0 ? (p.pad_w < width ? p.pad_w : width) : 0;
+    const int64_t skip = p.pad_w < 0 ? -p.pad_w : 0;
+    const int64_t there = p.W - skip < width - before ? p.W - skip : width - before;
+    const int64_t inside = there > 0 ? there : 0;
+    fill_zero(to, before * p.C);
+    __builtin_memcpy(to + before * p.C, row + skip * p.C, static_cast<size_t>(inside * p.C) * sizeof(float));
+    fill_zero(to + (before + inside) * p.C, (width - before - inside) * p.C);
+  }
+};
+
+/// The same from NCHW: the planes of a few channels woven together.
+struct NchwRows {
+  static void copy(const ConvProblem& p, const float* image, int64_t h, int64_t width, float* to) {
+    for (int64_t c = 0; c < p.C; ++c) {
+      const float* row = image + (c * p.H + h) * p.W;
+      for (int64_t i = 0; i < width; ++i) {
+        const int64_t v = i - p.pad_w;
+        to[i * p.C + c] = v >= 0 && v < p.W ? row[v] : 0;
+      }
+    }
+  }
+};
+
+template <class Rows>
+void run_direct(const ConvProblem& p, const ConvArgs& args) {
+  if (p.y_elements() == 0) return;
+  const float* x = static_cast<const float*>(args.x);
+  const float* packed = static_cast<const float*>(args.packed);
+  const PanelPacking packing = direct_packing(p);
+  const DirectPlan plan = plan_direct(p);
+  const int64_t row_floats = plan.width * p.C, C = packing.C;
+  const int64_t panels = packing.panels() * p.groups;
+  const bool dense_row = p.groups == 1 && p.dilation_w == 1;
+  const Runs runs{p.R, p.dilation_h * row_floats, dense_row ? 1 : p.S, p.dilation_w * p.C, dense_row ? p.S * C : C};
+  const Tiling tiling = tile_rows(p.Q);
+  const int64_t a_stride = p.stride_w * p.C;
+
+  parallel_for(plan.grid.m * plan.grid.n, [&](int64_t part) {
+    float* buffer = static_cast<float*>(args.workspace) + part * plan.buffer;
+    const Range blocks = part_of(p.N * plan.blocks_per_image, plan.grid.m, part / plan.grid.n);
+    const Range my_panels = part_of(panels, plan.grid.n, part % plan.grid.n);
+    for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+      const int64_t n = block / plan.blocks_per_image, first_row = block % plan.blocks_per_image * plan.block;
+      const int64_t rows = p.P - first_row < plan.block ? p.P - first_row : plan.block;
+      if (rows <= 0) continue;
+      const float* image = x + n * p.C * p.H * p.W;
+      const int64_t copied = (rows - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1;
+      for (int64_t i = 0; i < copied; ++i) {
+        const int64_t h = first_row * p.stride_h - p.pad_h + i;
+        if (h >= 0 && h < p.H) Rows::copy(p, image, h, plan.width, buffer + i * row_floats);
+        else fill_zero(buffer + i * row_floats, row_floats);
+      }
+      for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
+        const int64_t g = panel / packing.panels(), within = panel % packing.panels(), k0 = within * kPanel;
+        const float* b = packed + packing.offset(g, within);
+        const int64_t vectors = packing.vectors(within);
+        TileOut out{static_cast<float*>(args.out), 0, p.K, g * packing.K + k0, packing.K - k0, &args.epilogue};
+        for (int64_t row = 0; row < rows; ++row)
+          for (int64_t q = 0; q < p.Q; q += tiling.height) {
+            const int64_t height = p.Q - q < tiling.height ? p.Q - q : tiling.height;
+            const float* a = buffer + row * p.stride_h * row_floats + q * a_stride + g * C;
+            out.pixel = ((n * p.P + first_row + row) * p.Q + q) * p.K;
+            panel_tile_for(height, vectors)(a, a_stride, runs, b, out);
+          }
+      }
+    }
+  });
+}
+
+inline const char* direct_why_not(const ConvProblem& p) {
+  if (p.dtype != DType::kFloat32) return "takes float32 only";
+  if (!p.is_2d()) return "takes 1-d and 2-d problems only";
+  if (p.y_layout != Layout::kNhwc) return "writes channels_last only";
+  return nullptr;
+}
+
+}  // namespace
+}  // namespace fastconv
