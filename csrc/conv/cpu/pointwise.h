@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/cpu/machine.h"
+#include "core/cpu/pack_panels.h"
 #include "core/cpu/panel_tile.h"
 #include "core/cpu/split.h"
 #include "core/kernel.h"

@@ -3,7 +3,6 @@
 
 #include "core/cpu/epilogue.h"
 #include "core/cpu/gemm.h"
-#include "core/cpu/parallel.h"
 
 namespace fastconv {
 namespace {
@@ -64,40 +63,6 @@ PanelTile panel_tile_for(int64_t rows, int64_t vectors) {
   PanelTile tile = nullptr;
   with_rows(rows, [&](auto count) { tile = panel_tile<decltype(count)::value, NV>; });
   return tile;
-}
-
-/// Filters packed for the tile: [group][panel][tap][c][column], columns padded with zeros to whole vectors. A panel has
-/// kPanel columns, the last of a group only as many vectors as it needs.
-struct PanelPacking {
-  int64_t groups, C, K, taps;  // C and K of one group
-
-  int64_t panels() const { return divide_up(K, kPanel); }
-  int64_t columns() const { return round_up(K, kLanes); }
-  int64_t group_floats() const { return taps * C * columns(); }
-  size_t bytes() const { return static_cast<size_t>(groups * group_floats()) * sizeof(float); }
-  int64_t vectors(int64_t panel) const {
-    const int64_t left = columns() - panel * kPanel;
-    return (left < kPanel ? left : kPanel) / kLanes;
-  }
-  int64_t offset(int64_t group, int64_t panel) const { return group * group_floats() + panel * kPanel * taps * C; }
-};
-
-inline void pack_panels(const PanelPacking& packing, int64_t R, int64_t S, const Filter& w, float* packed) {
-  const float* from = static_cast<const float*>(w.data);
-  parallel_for(packing.groups * packing.panels(), [&](int64_t task) {
-    const int64_t g = task / packing.panels(), panel = task % packing.panels();
-    const int64_t width = packing.vectors(panel) * kLanes;
-    const int64_t k0 = panel * kPanel;
-    const int64_t exist = packing.K - k0 < width ? packing.K - k0 : width;
-    float* to = packed + packing.offset(g, panel);
-    for (int64_t r = 0; r < R; ++r)
-      for (int64_t s = 0; s < S; ++s)
-        for (int64_t c = 0; c < packing.C; ++c, to += width) {
-          const float* column = from + w.offset(g, k0, c, 0, r, s);
-          for (int64_t k = 0; k < exist; ++k) to[k] = column[k * w.stride_k];
-          for (int64_t k = exist; k < width; ++k) to[k] = 0;
-        }
-  });
 }
 
 }  // namespace
