@@ -1,8 +1,8 @@
 // The three transforms of F(m x m, 3x3) on vectors of channels: Y = At [(G g Gt) * (Bt d B)] A, "*" elementwise.
 //
-// m = 2 takes the points 0, 1, -1 and infinity and is exact on small integers; m = 4 adds 2 and -2. Each 2-d transform
-// goes over the rows of the result in pairs that share their sums, so that no more than two rows of vectors are alive
-// and nothing is kept in memory between its two passes. docs/winograd.md derives the matrices.
+// m = 2 takes the points 0, 1, -1 and infinity and is exact on small integers; m = 4 takes 0, +-sqrt(1/2), +-sqrt(2) and
+// infinity, whose rounding errors are smaller than those of 0, +-1, +-2. Each 2-d transform goes over the rows of the
+// result in pairs that share their sums: no more than two rows of vectors are alive, nothing goes through memory. docs/winograd.md derives the matrices.
 #pragma once
 
 #include "core/cpu/simd.h"
@@ -16,75 +16,79 @@ struct Transform;
 template <>
 struct Transform<4> {
   static constexpr int kTile = 6, kPositions = 36;
+  static constexpr float kRoot = 1.41421356f;
 
   /// v[i * position] = Bt d B for the tile d[r][s] = x[r * row + s * column].
   FASTCONV_INLINE static void input(const float* x, int64_t row, int64_t column, float* v, int64_t position) {
-    const Vec two = broadcast(2), four = broadcast(4), five = broadcast(5);
+    const Vec half = broadcast(0.5f), two = broadcast(2), middle = broadcast(2.5f);
+    const Vec near = broadcast(kRoot / 2), far = broadcast(kRoot);
     const auto d = [&](int r, int s) { return load(x + r * row + s * column); };
     const auto finish_row = [&](const Vec(&t)[6], int r) {
       float* to = v + 6 * r * position;
-      const Vec a = fnma(four, t[2], t[4]), b = fnma(four, t[1], t[3]);
-      const Vec c = t[4] - t[2], e = t[3] - t[1];
-      store(to, fma(four, t[0], fnma(five, t[2], t[4])));
-      store(to + position, a + b);
-      store(to + 2 * position, a - b);
-      store(to + 3 * position, fma(two, e, c));
-      store(to + 4 * position, fnma(two, e, c));
-      store(to + 5 * position, fma(four, t[1], fnma(five, t[3], t[5])));
+      const Vec even1 = fnma(two, t[2], t[4]), odd1 = fnma(two, t[1], t[3]);
+      const Vec even2 = fnma(half, t[2], t[4]), odd2 = fnma(half, t[1], t[3]);
+      store(to, fnma(middle, t[2], t[0] + t[4]));
+      store(to + position, fma(near, odd1, even1));
+      store(to + 2 * position, fnma(near, odd1, even1));
+      store(to + 3 * position, fma(far, odd2, even2));
+      store(to + 4 * position, fnma(far, odd2, even2));
+      store(to + 5 * position, fnma(middle, t[3], t[1] + t[5]));
     };
     Vec t[6], u[6];
 #pragma GCC unroll 6
-    for (int s = 0; s < 6; ++s) t[s] = fma(four, d(0, s), fnma(five, d(2, s), d(4, s)));
+    for (int s = 0; s < 6; ++s) t[s] = fnma(middle, d(2, s), d(0, s) + d(4, s));
     finish_row(t, 0);
 #pragma GCC unroll 6
     for (int s = 0; s < 6; ++s) {
-      const Vec a = fnma(four, d(2, s), d(4, s)), b = fnma(four, d(1, s), d(3, s));
-      t[s] = a + b, u[s] = a - b;
+      const Vec even = fnma(two, d(2, s), d(4, s)), odd = fnma(two, d(1, s), d(3, s));
+      t[s] = fma(near, odd, even), u[s] = fnma(near, odd, even);
     }
     finish_row(t, 1), finish_row(u, 2);
 #pragma GCC unroll 6
     for (int s = 0; s < 6; ++s) {
-      const Vec a = d(4, s) - d(2, s), b = d(3, s) - d(1, s);
-      t[s] = fma(two, b, a), u[s] = fnma(two, b, a);
+      const Vec even = fnma(half, d(2, s), d(4, s)), odd = fnma(half, d(1, s), d(3, s));
+      t[s] = fma(far, odd, even), u[s] = fnma(far, odd, even);
     }
     finish_row(t, 3), finish_row(u, 4);
 #pragma GCC unroll 6
-    for (int s = 0; s < 6; ++s) t[s] = fma(four, d(1, s), fnma(five, d(3, s), d(5, s)));
+    for (int s = 0; s < 6; ++s) t[s] = fnma(middle, d(3, s), d(1, s) + d(5, s));
     finish_row(t, 5);
   }
 
   /// Calls `emit(p, q, value)` for each of the 4 x 4 outputs At M A, M[i] = m[i * position].
   template <class Emit>
   FASTCONV_INLINE static void output(const float* m, int64_t position, Emit&& emit) {
-    const Vec two = broadcast(2), four = broadcast(4), eight = broadcast(8);
+    const Vec half = broadcast(0.5f), two = broadcast(2), near = broadcast(kRoot / 2), far = broadcast(kRoot);
+    const Vec near3 = broadcast(kRoot / 4), far3 = broadcast(kRoot * 2);
     const auto at = [&](int r, int s) { return load(m + (6 * r + s) * position); };
     const auto finish_row = [&](const Vec(&t)[6], int p) {
-      const Vec sum1 = t[1] + t[2], sum2 = t[3] + t[4], difference1 = t[1] - t[2], difference2 = t[3] - t[4];
-      emit(p, 0, t[0] + sum1 + sum2);
-      emit(p, 1, fma(two, difference2, difference1));
-      emit(p, 2, fma(four, sum2, sum1));
-      emit(p, 3, fma(eight, difference2, difference1) + t[5]);
+      const Vec even1 = t[1] + t[2], even2 = t[3] + t[4], odd1 = t[1] - t[2], odd2 = t[3] - t[4];
+      emit(p, 0, t[0] + even1 + even2);
+      emit(p, 1, fma(far, odd2, near * odd1));
+      emit(p, 2, fma(two, even2, half * even1));
+      emit(p, 3, fma(far3, odd2, fma(near3, odd1, t[5])));
     };
     Vec t[6], u[6];
 #pragma GCC unroll 6
     for (int s = 0; s < 6; ++s) {
-      const Vec sum1 = at(1, s) + at(2, s), sum2 = at(3, s) + at(4, s);
-      t[s] = at(0, s) + sum1 + sum2, u[s] = fma(four, sum2, sum1);
+      const Vec even1 = at(1, s) + at(2, s), even2 = at(3, s) + at(4, s);
+      t[s] = at(0, s) + even1 + even2, u[s] = fma(two, even2, half * even1);
     }
     finish_row(t, 0), finish_row(u, 2);
 #pragma GCC unroll 6
     for (int s = 0; s < 6; ++s) {
-      const Vec difference1 = at(1, s) - at(2, s), difference2 = at(3, s) - at(4, s);
-      t[s] = fma(two, difference2, difference1), u[s] = fma(eight, difference2, difference1) + at(5, s);
+      const Vec odd1 = at(1, s) - at(2, s), odd2 = at(3, s) - at(4, s);
+      t[s] = fma(far, odd2, near * odd1), u[s] = fma(far3, odd2, fma(near3, odd1, at(5, s)));
     }
     finish_row(t, 1), finish_row(u, 3);
   }
 
   /// out[0..5] = G g for one column of the filter.
   FASTCONV_INLINE static void filter(Vec g0, Vec g1, Vec g2, Vec (&out)[6]) {
-    const Vec sixth = broadcast(-1.0f / 6), even1 = (g0 + g2) * sixth, odd1 = g1 * sixth;
-    const Vec even2 = fma(broadcast(1.0f / 24), g0, g2 * broadcast(1.0f / 6)), odd2 = g1 * broadcast(1.0f / 12);
-    out[0] = g0 * broadcast(0.25f);
+    const Vec third = broadcast(-1.0f / 3), sixth = broadcast(1.0f / 6);
+    const Vec even1 = fma(third, g2, (third + third) * g0), odd1 = broadcast(-kRoot / 3) * g1;
+    const Vec even2 = fnma(third, g2, sixth * g0), odd2 = broadcast(kRoot / 6) * g1;
+    out[0] = g0;
     out[1] = even1 + odd1, out[2] = even1 - odd1;
     out[3] = even2 + odd2, out[4] = even2 - odd2;
     out[5] = g2;
