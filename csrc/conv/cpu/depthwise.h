@@ -6,6 +6,7 @@
 // Taps outside the image are left out. Work is cut into rows of channel blocks, blocks small enough that the input
 // rows of one output row stay in L1. The weight is packed as [channel vector][r][s][lane].
 #pragma once
+#include <cstdlib>
 
 #include "core/cpu/epilogue.h"
 #include "core/cpu/machine.h"
@@ -178,8 +179,8 @@ struct DepthwiseCall {
 };
 
 /// The outputs of one row in one phase of the columns, for the channels [channel, channel_end).
-inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row, int64_t channel,
-                    int64_t channel_end) {
+inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row, Range stripe,
+                    int64_t channel, int64_t channel_end) {
   const Range taps = taps_inside(ah, row, d.in_h);
   const int64_t first_tap = taps.begin, in_row = ah.in_first + ah.in_step * row + ah.tap_step * first_tap;
   const int64_t C = d.channels, span_taps = aw.taps ? (aw.taps - 1) * aw.tap_step + 1 : 0;
@@ -194,9 +195,11 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
   const int64_t out_base = (n * d.out_h + ah.first + ah.step * row) * d.out_w + aw.first;
   const Tiles& tiles = tiles_for(aw);
   const int64_t whole_end = channel_end - (channel_end - channel) % kLanes;
-  const int64_t parts = divide_up(aw.count, kMaxTile);
+  if (stripe.end > aw.count) stripe.end = aw.count;
+  const int64_t outputs = stripe.end - stripe.begin, parts = divide_up(outputs, kMaxTile);
   for (int64_t part = 0; part < parts; ++part) {
-    const Range q = part_of(aw.count, parts, part);
+    Range q = part_of(outputs, parts, part);
+    q.begin += stripe.begin, q.end += stripe.begin;
     const int64_t width = q.end - q.begin, at = aw.in_first + aw.in_step * q.begin;
     const int64_t span = (width - 1) * aw.in_step + span_taps;
     t.begin = at < 0 ? -at : 0;
@@ -216,24 +219,44 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
 
 constexpr int kMaxPhases = 8;
 
+/// How a call is cut: channels into `channel_parts` and rows of all images into `row_parts`, one task for each pair.
+struct Cut {
+  int64_t row_parts, channel_parts;
+};
+
+/// Rows first: a task's memory is then one piece, which no other core's prefetcher touches. Channels are cut where
+/// rows are too few to be shared out evenly.
+inline Cut cut_for(int64_t rows, int64_t vectors, int64_t threads) {
+  Cut best{threads, 1};
+  int64_t least = divide_up(rows, threads) * vectors;
+  for (int64_t parts = 2; parts <= threads && parts * 4 <= vectors; ++parts) {
+    if (threads % parts != 0) continue;
+    const int64_t load = divide_up(rows, threads / parts) * divide_up(vectors, parts);
+    if (load * 21 < least * 20) best = {threads / parts, parts}, least = load;
+  }
+  return best;
+}
+
 /// `rows` and `columns`: the phases of either axis, as many as output rows (columns) have steps.
 inline void run_depthwise(const DepthwiseCall& d, const Axis* rows, const Axis* columns) {
-  // A block of channels whose input and output rows share L1; not under 4 vectors, for the sake of whole pages.
-  const int64_t row_bytes = (rows[0].taps * d.in_w + d.out_w) * 4;
-  int64_t block = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes / kLanes * kLanes;
-  if (block < 64) block = 64;
-  const int64_t blocks = divide_up(d.channels, block);
+  static const int64_t kStripe = getenv("STRIPE") ? atoi(getenv("STRIPE")) : 1000000;
+  static const int64_t kBlock = getenv("BLOCK") ? atoi(getenv("BLOCK")) : 1000000;
   const int64_t vectors = divide_up(d.channels, kLanes);
-  const int64_t units = d.N * blocks * d.out_h, tasks = num_threads();
-  parallel_for(tasks, [&](int64_t task) {
-    const Range mine = part_of(units, tasks, task);
-    for (int64_t unit = mine.begin; unit < mine.end; ++unit) {
-      const int64_t h = unit % d.out_h, b = unit / d.out_h % blocks, n = unit / d.out_h / blocks;
-      const Range v = part_of(vectors, blocks, b);
-      const int64_t end = v.end * kLanes < d.channels ? v.end * kLanes : d.channels;
-      const Axis& row = rows[h % rows[0].step];
-      for (int64_t phase = 0; phase < columns[0].step; ++phase)
-        run_row(d, row, columns[phase], n, h / rows[0].step, v.begin * kLanes, end);
+  const Cut cut = cut_for(d.N * d.out_h, vectors, num_threads());
+  parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
+    const Range mine = part_of(d.N * d.out_h, cut.row_parts, task / cut.channel_parts);
+    const Range v = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
+    const int64_t channel_end = v.end * kLanes < d.channels ? v.end * kLanes : d.channels;
+    for (int64_t begin = mine.begin; begin < mine.end;) {
+      const int64_t n = begin / d.out_h;
+      const int64_t end = mine.end < (n + 1) * d.out_h ? mine.end : (n + 1) * d.out_h;
+      for (int64_t c = v.begin * kLanes; c < channel_end; c += kBlock)
+        for (int64_t q = 0; q < columns[0].count; q += kStripe)
+          for (int64_t h = begin - n * d.out_h; h < end - n * d.out_h; ++h)
+            for (int64_t phase = 0; phase < columns[0].step; ++phase)
+              run_row(d, rows[h % rows[0].step], columns[phase], n, h / rows[0].step, {q, q + kStripe}, c,
+                      c + kBlock < channel_end ? c + kBlock : channel_end);
+      begin = end;
     }
   });
 }
