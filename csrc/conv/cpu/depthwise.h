@@ -1,0 +1,287 @@
+// The engine of depthwise fprop and dgrad: out[n, o, channel] = sum over taps of in[n, i(o, tap), channel] * w[channel, tap].
+//
+// Both directions are sums over taps along two axes, described by `Axis`; a strided dgrad is stride^2 such sums, one
+// for each phase of the output. Vectors run over channels. A tile is kMaxTile neighbouring outputs of a row: each input
+// vector is loaded once for a tile and feeds every tap that reads it, while one row of weights stays in registers.
+// Taps outside the image are left out. Work is cut into rows of channel blocks, blocks small enough that the input
+// rows of one output row stay in L1. The weight is packed as [channel vector][r][s][lane].
+#pragma once
+#include <cstdlib>
+
+#include "core/cpu/epilogue.h"
+#include "core/cpu/machine.h"
+#include "core/cpu/parallel.h"
+#include "core/cpu/simd.h"
+#include "core/kernel.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int kMaxTile = 8;
+
+/// One phase of the output along one axis: output first + step * j, for j < count, reads through tap t the input
+/// in_first + in_step * j + tap_step * t with weight w_first + w_step * t.
+struct Axis {
+  int64_t first, step, count;
+  int64_t in_first, in_step, tap_step;
+  int64_t taps, w_first, w_step;
+};
+
+inline Axis fprop_axis(int64_t outputs, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
+  return {0, 1, outputs, -pad, stride, dilation, taps, 0, 1};
+}
+
+/// Outputs `phase + stride * j` of dgrad: the taps t with phase + pad - t * dilation divisible by the stride reach them,
+/// every `period`-th tap. They are walked from the last to the first, which walks dy forwards.
+inline Axis dgrad_axis(int64_t phase, int64_t outputs, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
+  int64_t period = 1, t = 0;
+  while (period * dilation % stride != 0) ++period;
+  while (t < period && (phase + pad - t * dilation) % stride != 0) ++t;
+  const int64_t count = phase < outputs ? (outputs - phase + stride - 1) / stride : 0;
+  if (t == period || t >= taps) return {phase, stride, count, 0, 1, 1, 0, 0, 0};
+  const int64_t n = (taps - t + period - 1) / period, last = t + (n - 1) * period;
+  return {phase, stride, count, (phase + pad - last * dilation) / stride, 1, period * dilation / stride, n, last, -period};
+}
+
+/// The taps of output j that read inside [0, extent).
+inline Range taps_inside(const Axis& a, int64_t j, int64_t extent) {
+  const int64_t at = a.in_first + a.in_step * j;
+  const int64_t begin = at >= 0 ? 0 : divide_up(-at, a.tap_step);
+  const int64_t end = at >= extent ? 0 : divide_up(extent - at, a.tap_step);
+  return {begin, end < a.taps ? end : a.taps};
+}
+
+/// One tile: kTile outputs of a row, `channels` of them each.
+struct Tile {
+  const float* in;                    // what output 0 reads through the first tap row's tap 0
+  int64_t in_row, in_pixel, in_step, tap_step;  // in_row: from tap row to tap row, in elements; steps in pixels
+  const float* w;
+  int64_t w_row, w_tap, w_vector;
+  int64_t rows, taps;
+  int64_t begin, end;                 // the pixels of the tile's span [0, span) that exist
+  float* out;
+  const Epilogue* epilogue;
+  int64_t pixel, out_pixel;           // offset of output 0, and from output to output
+  int64_t channel, channels;
+};
+
+/// Sums that need more than a shift and a clamp: kept apart, so that tiles stay small.
+__attribute__((noinline)) void finish_tile(const float* sums, int count, const Tile& t, int64_t channel, int64_t n) {
+  for (int j = 0; j < count; ++j)
+    finish_and_store(load(sums + j * kLanes), *t.epilogue, t.out, t.pixel + j * t.out_pixel, channel, n);
+}
+
+/// kTaps taps, neighbours (tap_step 1), at in_step kStep; or any number at any steps where kTaps is 0.
+/// kEdge: some of the span does not exist. kTail: fewer channels than lanes.
+template <int kTile, int kTaps, int kStep, bool kEdge, bool kTail>
+void run_tile(const Tile& t) {
+  const Epilogue& e = *t.epilogue;
+  const bool clamps = e.activation == Activation::kNone || e.activation == Activation::kRelu ||
+                      e.activation == Activation::kRelu6;
+  const bool simple = clamps && !e.scale && !e.residual;
+  const float* shift = simple ? static_cast<const float*>(e.shift) : nullptr;
+  const Vec low = broadcast(e.activation == Activation::kNone ? -__builtin_inff() : 0.0f);
+  const Vec high = broadcast(e.activation == Activation::kRelu6 ? 6.0f : __builtin_inff());
+  const float* in_channels = t.in;
+  const float* w_channels = t.w;
+  for (int64_t c = 0; c < t.channels; c += kLanes, in_channels += kLanes, w_channels += t.w_vector) {
+    const int64_t n = kTail ? t.channels : kLanes;
+    const auto read = [&](const float* p) { return kTail ? load(p, n) : load(p); };
+    Vec sum[kTile];
+    const Vec start = shift ? read(shift + t.channel + c) : zero();
+#pragma GCC unroll 8
+    for (int j = 0; j < kTile; ++j) sum[j] = start;
+    const float* in = in_channels;
+    const float* w = w_channels;
+    for (int64_t r = 0; r < t.rows; ++r, in += t.in_row, w += t.w_row) {
+      if constexpr (kTaps > 0) {
+        Vec weight[kTaps];
+#pragma GCC unroll 8
+        for (int s = 0; s < kTaps; ++s) weight[s] = load(w + s * t.w_tap);
+        const float* pixel = in;
+#pragma GCC unroll 32
+        for (int i = 0; i < (kTile - 1) * kStep + kTaps; ++i, pixel += t.in_pixel) {
+          if (kEdge && (i < t.begin || i >= t.end)) continue;
+          const Vec v = read(pixel);
+#pragma GCC unroll 8
+          for (int j = 0; j < kTile; ++j)
+            if (const int s = i - j * kStep; s >= 0 && s < kTaps) sum[j] = fma(v, weight[s], sum[j]);
+        }
+      } else {
+        for (int64_t s = 0; s < t.taps; ++s) {
+          const Vec weight = load(w + s * t.w_tap);
+          const int64_t at = s * t.tap_step;
+          const float* pixel = in + at * t.in_pixel;
+#pragma GCC unroll 8
+          for (int j = 0; j < kTile; ++j, pixel += t.in_step * t.in_pixel) {
+            if (const int64_t i = at + j * t.in_step; kEdge && (i < t.begin || i >= t.end)) continue;
+            sum[j] = fma(read(pixel), weight, sum[j]);
+          }
+        }
+      }
+    }
+    if (simple) {
+      float* out = t.out + t.pixel + t.channel + c;
+#pragma GCC unroll 8
+      for (int j = 0; j < kTile; ++j, out += t.out_pixel) {
+        const Vec y = min(high, max(low, sum[j]));
+        if (kTail) store(out, y, n);
+        else store(out, y);
+      }
+    } else {
+      float sums[kTile * kLanes];
+#pragma GCC unroll 8
+      for (int j = 0; j < kTile; ++j) store(sums + j * kLanes, sum[j]);
+      finish_tile(sums, kTile, t, t.channel + c, n);
+    }
+  }
+}
+
+using RunTile = void (*)(const Tile&);
+struct Tiles {
+  RunTile inside[kMaxTile], edge[kMaxTile];
+};
+
+template <int kTaps, int kStep, bool kTail>
+constexpr Tiles kTiles = {
+    {run_tile<1, kTaps, kStep, false, kTail>, run_tile<2, kTaps, kStep, false, kTail>,
+     run_tile<3, kTaps, kStep, false, kTail>, run_tile<4, kTaps, kStep, false, kTail>,
+     run_tile<5, kTaps, kStep, false, kTail>, run_tile<6, kTaps, kStep, false, kTail>,
+     run_tile<7, kTaps, kStep, false, kTail>, run_tile<8, kTaps, kStep, false, kTail>},
+    {run_tile<1, kTaps, kStep, true, kTail>, run_tile<2, kTaps, kStep, true, kTail>,
+     run_tile<3, kTaps, kStep, true, kTail>, run_tile<4, kTaps, kStep, true, kTail>,
+     run_tile<5, kTaps, kStep, true, kTail>, run_tile<6, kTaps, kStep, true, kTail>,
+     run_tile<7, kTaps, kStep, true, kTail>, run_tile<8, kTaps, kStep, true, kTail>},
+};
+
+inline const Tiles& tiles_for(const Axis& a) {
+  const int64_t kind = a.tap_step == 1 && a.in_step <= 2 ? a.taps * 10 + a.in_step : 0;
+  switch (kind) {
+    case 31: return kTiles<3, 1, false>;
+    case 32: return kTiles<3, 2, false>;
+    case 51: return kTiles<5, 1, false>;
+    case 52: return kTiles<5, 2, false>;
+    case 71: return kTiles<7, 1, false>;
+    case 72: return kTiles<7, 2, false>;
+    default: return kTiles<0, 0, false>;
+  }
+}
+
+/// Images of one call: `in` and `out` are NHWC with the same channels.
+struct DepthwiseCall {
+  int64_t N, channels;
+  int64_t in_h, in_w, out_h, out_w;
+  int64_t taps_h, taps_w;  // of the packed weight
+  const float* in;
+  const float* packed;
+  float* out;
+  const Epilogue* epilogue;
+};
+
+/// The outputs of one row in one phase of the columns, for the channels [channel, channel_end).
+inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row, Range stripe,
+                    int64_t channel, int64_t channel_end) {
+  const Range taps = taps_inside(ah, row, d.in_h);
+  const int64_t first_tap = taps.begin, in_row = ah.in_first + ah.in_step * row + ah.tap_step * first_tap;
+  const int64_t C = d.channels, span_taps = aw.taps ? (aw.taps - 1) * aw.tap_step + 1 : 0;
+  Tile t;
+  t.in_row = ah.tap_step * d.in_w * C, t.in_pixel = C, t.in_step = aw.in_step, t.tap_step = aw.tap_step;
+  t.w_row = ah.w_step * d.taps_w * kLanes, t.w_tap = aw.w_step * kLanes, t.w_vector = d.taps_h * d.taps_w * kLanes;
+  t.rows = taps.end > taps.begin && aw.taps ? taps.end - taps.begin : 0;
+  t.taps = aw.taps;
+  t.out = d.out, t.epilogue = d.epilogue, t.out_pixel = aw.step * C;
+  const int64_t in_base = (n * d.in_h + in_row) * d.in_w * C;
+  const int64_t w_base = ((ah.w_first + ah.w_step * first_tap) * d.taps_w + aw.w_first) * kLanes;
+  const int64_t out_base = (n * d.out_h + ah.first + ah.step * row) * d.out_w + aw.first;
+  const Tiles& tiles = tiles_for(aw);
+  const int64_t whole_end = channel_end - (channel_end - channel) % kLanes;
+  if (stripe.end > aw.count) stripe.end = aw.count;
+  const int64_t outputs = stripe.end - stripe.begin, parts = divide_up(outputs, kMaxTile);
+  for (int64_t part = 0; part < parts; ++part) {
+    Range q = part_of(outputs, parts, part);
+    q.begin += stripe.begin, q.end += stripe.begin;
+    const int64_t width = q.end - q.begin, at = aw.in_first + aw.in_step * q.begin;
+    const int64_t span = (width - 1) * aw.in_step + span_taps;
+    t.begin = at < 0 ? -at : 0;
+    t.end = at + span > d.in_w ? d.in_w - at : span;
+    const bool edge = t.begin > 0 || t.end < span;
+    t.pixel = (out_base + aw.step * q.begin) * C;
+    const auto run = [&](const Tiles& kinds, int64_t begin, int64_t end) {
+      t.channel = begin, t.channels = end - begin;
+      t.in = d.in + in_base + at * C + begin;
+      t.w = d.packed + begin / kLanes * t.w_vector + w_base;
+      (edge ? kinds.edge : kinds.inside)[width - 1](t);
+    };
+    if (whole_end > channel) run(tiles, channel, whole_end);
+    if (channel_end > whole_end) run(kTiles<0, 0, true>, whole_end, channel_end);
+  }
+}
+
+constexpr int kMaxPhases = 8;
+
+/// How a call is cut: channels into `channel_parts` and rows of all images into `row_parts`, one task for each pair.
+struct Cut {
+  int64_t row_parts, channel_parts;
+};
+
+/// Rows first: a task's memory is then one piece, which no other core's prefetcher touches. Channels are cut where
+/// rows are too few to be shared out evenly.
+inline Cut cut_for(int64_t rows, int64_t vectors, int64_t threads) {
+  Cut best{threads, 1};
+  int64_t least = divide_up(rows, threads) * vectors;
+  for (int64_t parts = 2; parts <= threads && parts * 4 <= vectors; ++parts) {
+    if (threads % parts != 0) continue;
+    const int64_t load = divide_up(rows, threads / parts) * divide_up(vectors, parts);
+    if (load * 21 < least * 20) best = {threads / parts, parts}, least = load;
+  }
+  return best;
+}
+
+/// `rows` and `columns`: the phases of either axis, as many as output rows (columns) have steps.
+inline void run_depthwise(const DepthwiseCall& d, const Axis* rows, const Axis* columns) {
+  static const int64_t kStripe = getenv("STRIPE") ? atoi(getenv("STRIPE")) : 1000000;
+  static const int64_t kBlock = getenv("BLOCK") ? atoi(getenv("BLOCK")) : 1000000;
+  const int64_t vectors = divide_up(d.channels, kLanes);
+  const Cut cut = cut_for(d.N * d.out_h, vectors, num_threads());
+  parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
+    const Range mine = part_of(d.N * d.out_h, cut.row_parts, task / cut.channel_parts);
+    const Range v = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
+    const int64_t channel_end = v.end * kLanes < d.channels ? v.end * kLanes : d.channels;
+    for (int64_t begin = mine.begin; begin < mine.end;) {
+      const int64_t n = begin / d.out_h;
+      const int64_t end = mine.end < (n + 1) * d.out_h ? mine.end : (n + 1) * d.out_h;
+      for (int64_t c = v.begin * kLanes; c < channel_end; c += kBlock)
+        for (int64_t q = 0; q < columns[0].count; q += kStripe)
+          for (int64_t h = begin - n * d.out_h; h < end - n * d.out_h; ++h)
+            for (int64_t phase = 0; phase < columns[0].step; ++phase)
+              run_row(d, rows[h % rows[0].step], columns[phase], n, h / rows[0].step, {q, q + kStripe}, c,
+                      c + kBlock < channel_end ? c + kBlock : channel_end);
+      begin = end;
+    }
+  });
+}
+
+inline const char* depthwise_why_not(const ConvProblem& p) {
+  if (p.dtype != DType::kFloat32) return "takes float32 only";
+  if (!p.is_depthwise() || p.K != p.C) return "takes depthwise problems only (groups == C == K)";
+  if (!p.is_2d()) return "takes no depth axis";
+  if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels last only";
+  return nullptr;
+}
+
+inline size_t depthwise_packed_bytes(const ConvProblem& p) {
+  return static_cast<size_t>(round_up(p.C, kLanes) * p.R * p.S) * sizeof(float);
+}
+
+inline void pack_depthwise(const ConvProblem& p, const Filter& w, void* packed) {
+  const float* from = static_cast<const float*>(w.data);
+  float* to = static_cast<float*>(packed);
+  for (int64_t c = 0; c < p.C; c += kLanes)
+    for (int64_t r = 0; r < p.R; ++r)
+      for (int64_t s = 0; s < p.S; ++s, to += kLanes)
+        for (int64_t lane = 0; lane < kLanes; ++lane)
+          to[lane] = c + lane < p.C ? from[w.offset(c + lane, 0, 0, 0, r, s)] : 0.0f;
+}
+
+}  // namespace
+}  // namespace fastconv
