@@ -42,5 +42,27 @@ inline Vec scale_by_power_of_two(Vec a, Vec n) {
   return {_mm256_mul_ps(a.v, _mm256_castsi256_ps(exponent))};
 }
 
+/// rows[i] lane j becomes rows[j] lane i: pairs of floats, then of doubles, then of halves.
+inline void transpose(Vec (&rows)[8]) {
+  __m256 a[8], b[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    a[i + 1] = _mm256_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      b[i + 2 * half] = _mm256_shuffle_ps(a[i + half], a[i + 2 + half], 0x44);
+      b[i + 2 * half + 1] = _mm256_shuffle_ps(a[i + half], a[i + 2 + half], 0xee);
+    }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    rows[j].v = _mm256_permute2f128_ps(b[j], b[4 + j], 0x20);
+    rows[4 + j].v = _mm256_permute2f128_ps(b[j], b[4 + j], 0x31);
+  }
+}
+
 }  // namespace
 }  // namespace fastconv

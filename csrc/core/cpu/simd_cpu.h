@@ -57,5 +57,15 @@ inline Vec scale_by_power_of_two(Vec a, Vec n) {
   return a;
 }
 
+/// rows[i] lane j becomes rows[j] lane i.
+inline void transpose(Vec (&rows)[4]) {
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < i; ++j) {
+      const float upper = rows[j].v[i];
+      rows[j].v[i] = rows[i].v[j];
+      rows[i].v[j] = upper;
+    }
+}
+
 }  // namespace
 }  // namespace fastconv

@@ -1,0 +1,69 @@
+// One register tile from A where it lies to finished output: the inner body of the direct and pointwise kernels.
+#pragma once
+
+#include "core/cpu/epilogue.h"
+#include "core/cpu/gemm.h"
+
+namespace fastconv {
+namespace {
+
+/// Where the products of one output lie in A: `outer` x `inner` runs of `length` neighbouring floats.
+///
+/// For a dense filter the S * C values under one filter row are one run; with dilation or groups each tap is its own.
+struct Runs {
+  int64_t outer, outer_stride;
+  int64_t inner, inner_stride;
+  int64_t length;
+  int64_t depth() const { return outer * inner * length; }
+};
+
+/// The output a tile writes: `pixel` is the first pixel's offset, its neighbours follow at `pixel_stride`.
+struct TileOut {
+  float* data;
+  int64_t pixel, pixel_stride;
+  int64_t channel, channels;  // the first of the tile and how many exist from there
+  const Epilogue* epilogue;
+};
+
+template <int MR, int NV>
+void panel_tile(const float* a, int64_t a_stride, const Runs& runs, const float* b, const TileOut& out) {
+  Vec acc[MR][NV];
+  clear(acc);
+  for (int64_t i = 0; i < runs.outer; ++i)
+    for (int64_t j = 0; j < runs.inner; ++j) {
+      accumulate<MR, NV>(acc, a + i * runs.outer_stride + j * runs.inner_stride, a_stride, b, runs.length);
+      b += runs.length * NV * kLanes;
+    }
+  if (out.channels >= NV * kLanes && out.epilogue->empty()) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j)
+        store(out.data + out.pixel + i * out.pixel_stride + out.channel + j * kLanes, acc[i][j]);
+    return;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) {
+      const int64_t left = out.channels - j * kLanes;
+      finish_and_store(acc[i][j], *out.epilogue, out.data, out.pixel + i * out.pixel_stride, out.channel + j * kLanes,
+                       left < kLanes ? left : kLanes);
+    }
+}
+
+using PanelTile = void (*)(const float*, int64_t, const Runs&, const float*, const TileOut&);
+
+/// The tile of `rows` x `vectors`, 1 <= rows <= kTileRows, 1 <= vectors <= kTileVectors.
+template <int NV = kTileVectors>
+PanelTile panel_tile_for(int64_t rows, int64_t vectors) {
+  if constexpr (NV > 1) {
+    if (vectors < NV) return panel_tile_for<NV - 1>(rows, vectors);
+  }
+  PanelTile tile = nullptr;
+  with_rows(rows, [&](auto count) { tile = panel_tile<decltype(count)::value, NV>; });
+  return tile;
+}
+
+}  // namespace
+}  // namespace fastconv
