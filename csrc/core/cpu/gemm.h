@@ -1,8 +1,8 @@
 // The register tile under every dense kernel: MR rows of A times NV vectors of packed B.
 //
-// acc[i][j] += sum over l of a[i * a_stride + l] * b[l * NV * kLanes + j * kLanes ..]. Elements of A are broadcast, so A
-// is read where it lies; B is packed so that its vectors follow each other. kTileRows x kTileVectors accumulators and one
-// step's operands fill the register file: 14 x 2 for 32 registers, 6 x 2 for 16.
+// acc[i][j] += sum over l of a[i * a_stride + l] * b[l * NV * kLanes + j * kLanes ..]. Elements of A are broadcast, so
+// A is read where it lies; B is packed so that its vectors follow each other. kTileRows x kTileVectors accumulators and
+// one step's operands fill the register file: 14 x 2 for 32 registers, 6 x 2 for 16.
 #pragma once
 
 #include <type_traits>
@@ -71,6 +71,34 @@ FASTCONV_INLINE void accumulate(Vec (&acc)[MR][NV], const float* a, int64_t a_st
     step<MR, NV>(acc, rows, 0, b);
     rows.advance(1);
     b += b_stride;
+  }
+}
+
+/// The transposed form, for sums over pixels: acc[i][j] += sum over l of a[l * a_step + i] * b[l * NV * kLanes + ..].
+template <int MR, int NV>
+FASTCONV_INLINE void accumulate_transposed(Vec (&acc)[MR][NV], const float* a, int64_t a_step, const float* b,
+                                           int64_t length) {
+  const auto one = [&](int64_t u) {
+    Vec columns[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) columns[j] = load(b + (u * NV + j) * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const Vec row = broadcast(a[i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) acc[i][j] = fma(row, columns[j], acc[i][j]);
+    }
+    a += a_step;
+  };
+  int64_t l = length;
+  for (; l >= 4; l -= 4) {
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; ++u) one(u);
+    b += 4 * NV * kLanes;
+  }
+  for (; l > 0; --l) {
+    one(0);
+    b += NV * kLanes;
   }
 }
 

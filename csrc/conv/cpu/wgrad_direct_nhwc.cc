@@ -1,0 +1,318 @@
+// dw[k,c,r,s] = sum over n,p,q of x[n,p',q',c] * dy[n,p,q,k], with p' = p * stride - pad + r * dilation, on NHWC.
+//
+// A matrix product whose sum runs over pixels: rows are the (s, c) values that lie next to each other in an image row,
+// columns are k. A block of pixels is copied: x with its padding filled in, dy by panels of k. Each register tile of dw
+// sums one block and is then added to the working dw, which keeps long sums short in float32. Parts are cut by blocks
+// of channels, panels and pixels, as costs least; parts that share weights are added in their order, so the result does
+// not depend on timing. The last pass writes dw through the weight's own strides.
+
+#include "core/cpu/gemm.h"
+#include "core/cpu/machine.h"
+#include "core/cpu/parallel.h"
+#include "core/kernel.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int64_t kPixels = 224;  // a block's pixels: a panel of its dy stays in L1 beside the rows of x that stream by
+constexpr int64_t kRowsOfDw = 512;  // rows of dw (r, s, c) per block of channels, where there are as many
+
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/// The same sums with fewer extents: without taps, padding and stride all pixels are one row.
+ConvProblem flattened(const ConvProblem& problem) {
+  ConvProblem p = problem;
+  if (p.is_pointwise() && p.has_unit_stride() && p.P == p.H && p.Q == p.W) {
+    p.W = p.Q = p.N * p.P * p.Q;
+    p.N = p.H = p.P = 1;
+  }
+  return p;
+}
+
+/// Everything derived from the problem and the number of threads; extents are counts, the others floats.
+struct Plan {
+  int64_t parts_c = 1, parts_k = 1, parts_pixels = 1;
+  int64_t channels, c_blocks, panels;         // of a block of channels; blocks and panels of a group
+  int64_t images, rows, columns;              // of a block of pixels; images > 1 where it holds whole images
+  int64_t row_blocks, column_blocks, blocks;  // blocks of an image along P and Q, and of the batch
+  int64_t take_h, take_w;                     // input pixels from one copied to the next
+  int64_t step_h, step_w;                     // copied pixels from one output's to the next's
+  int64_t x_rows, x_columns;                  // copied pixels under a block
+  int64_t x_floats, dy_floats, tile_floats;   // buffers of a part; working dw of one block of channels and one panel
+  int64_t work_floats() const { return c_blocks * panels * tile_floats; }
+  int64_t parts() const { return parts_c * parts_k * parts_pixels; }
+  size_t bytes(int64_t groups) const {
+    return static_cast<size_t>(parts() * (x_floats + dy_floats) + parts_pixels * groups * work_floats()) *
+           sizeof(float);
+  }
+};
+
+/// Cuts the work for `threads` parts where the least is read twice: dy by parts_c, x by parts_k, dw by parts_pixels.
+void choose_parts(const ConvProblem& p, int64_t threads, Plan* plan) {
+  const double x = static_cast<double>(p.x_elements()), dy = static_cast<double>(p.y_elements());
+  const double dw = static_cast<double>(p.w_elements()), macs = static_cast<double>(p.macs());
+  const auto uneven = [](int64_t count, int64_t parts) {
+    return static_cast<double>(divide_up(count, parts) * parts) / static_cast<double>(count);
+  };
+  double best = -1;
+  for (int64_t c = 1; c <= threads; ++c)
+    for (int64_t k = 1; c * k <= threads; ++k) {
+      const int64_t pixels = threads / (c * k);
+      const int64_t c_units = p.groups * divide_up(p.C_per_group(), kTileRows);
+      if (c > c_units || k > plan->panels || pixels > plan->blocks) continue;
+      const double idle = static_cast<double>(threads) / static_cast<double>(c * k * pixels);
+      const double product =
+          macs / (2 * kLanes) * idle * uneven(c_units, c) * uneven(plan->panels, k) * uneven(plan->blocks, pixels);
+      const double copies =
+          static_cast<double>(c) * dy + static_cast<double>(k) * x + 3 * static_cast<double>(pixels) * dw;
+      const double cost = product + copies / 4;
+      if (best >= 0 && cost >= best) continue;
+      best = cost;
+      plan->parts_c = c, plan->parts_k = k, plan->parts_pixels = pixels;
+    }
+}
+
+Plan plan_for(const ConvProblem& p) {
+  Plan plan;
+  plan.panels = divide_up(p.K_per_group(), kPanel);
+  plan.take_h = p.R == 1 ? p.stride_h : 1, plan.step_h = p.R == 1 ? 1 : p.stride_h;
+  plan.take_w = p.S == 1 ? p.stride_w : 1, plan.step_w = p.S == 1 ? 1 : p.stride_w;
+
+  plan.column_blocks = divide_up(p.Q, kPixels);
+  plan.columns = divide_up(p.Q, plan.column_blocks);
+  plan.row_blocks = divide_up(p.P, most(1, least(p.P, kPixels / plan.columns)));
+  plan.rows = divide_up(p.P, plan.row_blocks);
+  const bool whole = plan.row_blocks * plan.column_blocks == 1;
+  plan.images = whole ? most(1, least(p.N, kPixels / (plan.rows * plan.columns))) : 1;
+  plan.blocks = divide_up(p.N, plan.images) * plan.row_blocks * plan.column_blocks;
+  plan.x_rows = (plan.rows - 1) * plan.step_h + (p.R - 1) * p.dilation_h + 1;
+  plan.x_columns = (plan.columns - 1) * plan.step_w + (p.S - 1) * p.dilation_w + 1;
+  choose_parts(p, num_threads(), &plan);
+
+  const int64_t x_pixels = plan.images * plan.x_rows * plan.x_columns;
+  const int64_t fitting = static_cast<int64_t>(l2_bytes() / sizeof(float)) / 2 / x_pixels;
+  const int64_t wanted = most(kTileRows, least(fitting, divide_up(kRowsOfDw, p.R * p.S)));
+  plan.c_blocks = most(divide_up(p.C_per_group(), wanted), divide_up(plan.parts_c, p.groups));
+  plan.channels = divide_up(p.C_per_group(), plan.c_blocks);
+  plan.c_blocks = divide_up(p.C_per_group(), plan.channels);
+  plan.x_floats = round_up(x_pixels * plan.channels, 16);
+  plan.dy_floats = plan.images * plan.rows * plan.columns * kPanel;
+  plan.tile_floats = p.R * p.S * plan.channels * kPanel;
+  return plan;
+}
+
+/// One block of pixels: its first image and output pixel, and its extents.
+struct Block {
+  int64_t n, p, q, images, rows, columns;
+};
+Block block_at(const ConvProblem& p, const Plan& plan, int64_t index) {
+  const int64_t n = index / (plan.row_blocks * plan.column_blocks) * plan.images;
+  const int64_t row = index / plan.column_blocks % plan.row_blocks * plan.rows;
+  const int64_t column = index % plan.column_blocks * plan.columns;
+  return {n,
+          row,
+          column,
+          least(plan.images, p.N - n),
+          most(0, least(plan.rows, p.P - row)),
+          most(0, least(plan.columns, p.Q - column))};
+}
+
+FASTCONV_INLINE void copy_floats(const float* from, float* to, int64_t count) {
+  for (; count >= kLanes; count -= kLanes, from += kLanes, to += kLanes) store(to, load(from));
+  if (count) store(to, load(from, count), count);
+}
+FASTCONV_INLINE void fill_zero(float* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = 0;
+}
+
+/// The pixels of x under a block, channels [c, c + channels), zero where the image ends.
+void copy_x(const ConvProblem& p, const Plan& plan, const Block& block, const float* x, int64_t c, int64_t channels,
+            float* to) {
+  const int64_t first = block.q * p.stride_w - p.pad_w;
+  const int64_t before = first >= 0 ? 0 : least(plan.x_columns, divide_up(-first, plan.take_w));
+  const int64_t end = p.W > first ? most(before, least(plan.x_columns, divide_up(p.W - first, plan.take_w))) : before;
+  const bool contiguous = channels == p.C && plan.take_w == 1;
+  for (int64_t i = 0; i < block.images; ++i)
+    for (int64_t row = 0; row < plan.x_rows; ++row, to += plan.x_columns * channels) {
+      const int64_t h = block.p * p.stride_h - p.pad_h + row * plan.take_h;
+      if (h < 0 || h >= p.H) {
+        fill_zero(to, plan.x_columns * channels);
+        continue;
+      }
+      const float* from = x + (((block.n + i) * p.H + h) * p.W + first) * p.C + c;
+      fill_zero(to, before * channels);
+      if (contiguous) {
+        copy_floats(from + before * p.C, to + before * channels, (end - before) * channels);
+      } else {
+        for (int64_t j = before; j < end; ++j) copy_floats(from + j * plan.take_w * p.C, to + j * channels, channels);
+      }
+      fill_zero(to + end * channels, (plan.x_columns - end) * channels);
+    }
+}
+
+/// The block's pixels of dy, channels [k, k + n): NV vectors a pixel, one pixel after the other.
+template <int NV>
+void pack_dy(const ConvProblem& p, const Block& block, const float* dy, int64_t k, int64_t n, float* to) {
+  for (int64_t i = 0; i < block.images; ++i)
+    for (int64_t row = 0; row < block.rows; ++row) {
+      const float* from = dy + (((block.n + i) * p.P + block.p + row) * p.Q + block.q) * p.K + k;
+      for (int64_t j = 0; j < block.columns; ++j, from += p.K, to += NV * kLanes) {
+        if (n == NV * kLanes) {
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; ++v) store(to + v * kLanes, load(from + v * kLanes));
+        } else {
+#pragma GCC unroll 4
+          for (int v = 0; v < NV - 1; ++v) store(to + v * kLanes, load(from + v * kLanes));
+          store(to + (NV - 1) * kLanes, load(from + (NV - 1) * kLanes, n - (NV - 1) * kLanes));
+        }
+      }
+    }
+}
+
+/// The runs of pixels that one tile sums over: `images` times `rows` of `length`.
+struct Runs {
+  int64_t images, rows, length;
+  int64_t image_step, row_step, step;  // of the copied x
+};
+
+template <int MR, int NV>
+__attribute__((noinline)) void tile(const Runs& runs, const float* x, const float* dy, bool first, float* dw) {
+  Vec acc[MR][NV];
+  clear(acc);
+  for (int64_t i = 0; i < runs.images; ++i)
+    for (int64_t row = 0; row < runs.rows; ++row) {
+      accumulate_transposed<MR, NV>(acc, x + i * runs.image_step + row * runs.row_step, runs.step, dy, runs.length);
+      dy += runs.length * NV * kLanes;
+    }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) {
+      float* to = dw + i * kPanel + j * kLanes;
+      store(to, first ? acc[i][j] : load(to) + acc[i][j]);
+    }
+}
+
+/// Adds one block of pixels to the working dw of one block of channels and one panel.
+template <int NV>
+void add_block(const ConvProblem& p, const Plan& plan, const Block& block, const float* x, int64_t channels,
+               const float* dy, bool first, float* dw) {
+  const int64_t row_floats = plan.x_columns * channels;
+  Runs runs{block.images,          block.rows, block.columns, plan.x_rows * row_floats, plan.step_h * row_floats,
+            plan.step_w * channels};
+  if (plan.x_columns == block.columns && plan.x_rows == block.rows)
+    runs = {1, 1, block.images * block.rows * block.columns, 0, 0, channels};
+  const bool dense_row = p.dilation_w == 1;
+  const int64_t segments = dense_row ? 1 : p.S, length = dense_row ? p.S * channels : channels;
+  const Tiling tiling = tile_rows(length);
+  for (int64_t r = 0; r < p.R; ++r)
+    for (int64_t s = 0; s < segments; ++s) {
+      const float* from = x + r * p.dilation_h * row_floats + s * p.dilation_w * channels;
+      for (int64_t m = 0; m < length; m += tiling.height) {
+        with_rows(least(tiling.height, length - m),
+                  [&](auto rows) { tile<decltype(rows)::value, NV>(runs, from + m, dy, first, dw + m * kPanel); });
+      }
+      dw += length * kPanel;
+    }
+}
+
+/// dw[.. k0 + 0 .. n, c0 + 0 .. channels ..] from the working dw of the parts, added in their order.
+void write_dw(const ConvProblem& p, const Filter& w, int64_t g, int64_t k0, int64_t n, int64_t c0, int64_t channels,
+              const float* work, int64_t parts, int64_t part_floats) {
+  const int64_t taps = p.R * p.S, tap_floats = channels * kPanel;
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t k = 0; k < n; ++k) {
+      float* to = static_cast<float*>(w.data) + w.offset(g, k0 + k, c0 + c, 0, 0, 0);
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const float* from = work + tap * tap_floats + c * kPanel + k;
+        float sum = from[0];
+        for (int64_t part = 1; part < parts; ++part) sum += from[part * part_floats];
+        to[tap / p.S * w.stride_r + tap % p.S * w.stride_s] = sum;
+      }
+    }
+}
+
+void zero_dw(const ConvProblem& p, const Filter& w) {
+  for (int64_t g = 0; g < p.groups; ++g)
+    for (int64_t k = 0; k < p.K_per_group(); ++k)
+      for (int64_t c = 0; c < p.C_per_group(); ++c)
+        for (int64_t r = 0; r < p.R; ++r)
+          for (int64_t s = 0; s < p.S; ++s) static_cast<float*>(w.data)[w.offset(g, k, c, 0, r, s)] = 0;
+}
+
+size_t workspace(const ConvProblem& problem) {
+  if (problem.y_elements() == 0 || problem.w_elements() == 0) return 0;
+  const ConvProblem p = flattened(problem);
+  return plan_for(p).bytes(p.groups);
+}
+
+void run(const ConvProblem& problem, const ConvArgs& args) {
+  if (problem.y_elements() == 0 || problem.w_elements() == 0) return zero_dw(problem, args.w);
+  const ConvProblem p = flattened(problem);
+  const Plan plan = plan_for(p);
+  const float* x = static_cast<const float*>(args.x);
+  const float* dy = static_cast<const float*>(args.dy);
+  const int64_t units = p.groups * plan.c_blocks, part_floats = p.groups * plan.work_floats();
+  float* work = static_cast<float*>(args.workspace) + plan.parts() * (plan.x_floats + plan.dy_floats);
+  const auto tile_at = [&](int64_t unit, int64_t panel) {
+    return work + (unit * plan.panels + panel) * plan.tile_floats;
+  };
+  const auto channels_of = [&](int64_t unit) {
+    return least(plan.channels, p.C_per_group() - unit % plan.c_blocks * plan.channels);
+  };
+
+  parallel_for(plan.parts(), [&](int64_t part) {
+    float* x_copy = static_cast<float*>(args.workspace) + part * (plan.x_floats + plan.dy_floats);
+    float* dy_copy = x_copy + plan.x_floats;
+    const int64_t pixel_part = part % plan.parts_pixels;
+    const Range blocks = part_of(plan.blocks, plan.parts_pixels, pixel_part);
+    const Range panels = part_of(plan.panels, plan.parts_k, part / plan.parts_pixels % plan.parts_k);
+    const Range mine = part_of(units, plan.parts_c, part / (plan.parts_pixels * plan.parts_k));
+    for (int64_t unit = mine.begin; unit < mine.end; ++unit)
+      for (int64_t index = blocks.begin; index < blocks.end; ++index) {
+        const Block block = block_at(p, plan, index);
+        const int64_t g = unit / plan.c_blocks, c = unit % plan.c_blocks * plan.channels, channels = channels_of(unit);
+        copy_x(p, plan, block, x, g * p.C_per_group() + c, channels, x_copy);
+        for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+          const int64_t k = panel * kPanel, n = least(kPanel, p.K_per_group() - k);
+          float* dw = tile_at(unit, panel) + pixel_part * part_floats;
+          const bool first = index == blocks.begin;
+          if (n > kLanes) {
+            pack_dy<2>(p, block, dy, g * p.K_per_group() + k, n, dy_copy);
+            add_block<2>(p, plan, block, x_copy, channels, dy_copy, first, dw);
+          } else {
+            pack_dy<1>(p, block, dy, g * p.K_per_group() + k, n, dy_copy);
+            add_block<1>(p, plan, block, x_copy, channels, dy_copy, first, dw);
+          }
+        }
+      }
+  });
+
+  const int64_t tiles = units * plan.panels, tasks = least(tiles, num_threads());
+  parallel_for(tasks, [&](int64_t task) {
+    const Range mine = part_of(tiles, tasks, task);
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      const int64_t unit = i / plan.panels, panel = i % plan.panels, k = panel * kPanel;
+      write_dw(p, args.w, unit / plan.c_blocks, k, least(kPanel, p.K_per_group() - k),
+               unit % plan.c_blocks * plan.channels, channels_of(unit), tile_at(unit, panel), plan.parts_pixels,
+               part_floats);
+    }
+  });
+}
+
+const char* why_not(const ConvProblem& p) {
+  if (p.dtype != DType::kFloat32) return "takes float32 only";
+  if (!p.is_2d()) return "takes 1-d and 2-d problems only";
+  if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "reads channels_last only";
+  if (p.groups > 1 && p.K_per_group() < kLanes) return "groups of fewer output channels than a vector has lanes";
+  if (p.groups > 1 && p.C_per_group() * p.S < 8) return "groups of a few input channels leave a tile of few rows";
+  return nullptr;
+}
+
+}  // namespace
+
+FASTCONV_DEFINE(FASTCONV_NAME(conv_wgrad_direct_nhwc)) = {
+    .algorithm = Algorithm::kDirect, .why_not = why_not, .run = run, .workspace = workspace};
+
+}  // namespace fastconv
