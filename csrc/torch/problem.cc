@@ -1,0 +1,164 @@
+#include "torch/problem.h"
+
+namespace fastconv::binding {
+namespace {
+
+/// One number for every axis, or one per axis.
+bool expand(Ints* list, int64_t spatial, int64_t least) {
+  if (list->count == 1)
+    for (int64_t i = 1; i < spatial; ++i) list->values[i] = list->values[0];
+  else if (list->count != spatial) return false;
+  list->count = spatial;
+  for (int64_t i = 0; i < spatial; ++i)
+    if (list->values[i] < least) return false;
+  return true;
+}
+
+/// The last `spatial` of the three axes (depth, height, width) that a record names.
+void spread(const int64_t* from, int64_t spatial, int64_t* depth, int64_t* height, int64_t* width) {
+  *width = from[spatial - 1];
+  if (spatial > 1) *height = from[spatial - 2];
+  if (spatial > 2) *depth = from[spatial - 3];
+}
+
+/// torch's walk over the axes from the innermost out: strides must not fall, and a trivial channel axis or an
+/// [N,1,1,1] tensor reads as contiguous.
+bool strides_like_channels_last(const int64_t* sizes, const int64_t* strides, int64_t dim) {
+  if (strides[1] == 0) return false;
+  const int64_t order[5] = {1, dim - 1, dim - 2, dim == 5 ? 2 : 0, 0};
+  int64_t least = 0;
+  for (int64_t i = 0; i < dim; ++i) {
+    const int64_t d = order[i];
+    if (sizes[d] == 0 || strides[d] < least) return false;
+    if (d == 0 && least == strides[1]) return false;
+    least = strides[d];
+    if (sizes[d] > 1) least *= sizes[d];
+  }
+  return true;
+}
+
+/// torch computes a 1-d convolution as a 2-d one of height 1, for which the input is made contiguous but the weight
+/// keeps its strides.
+bool weight_1d_suggests_channels_last(const Shape& weight) {
+  const int64_t sizes[4] = {weight.sizes[0], weight.sizes[1], 1, weight.sizes[2]};
+  const int64_t strides[4] = {weight.strides[0], weight.strides[1], weight.sizes[2] * weight.strides[2],
+                              weight.strides[2]};
+  return strides_like_channels_last(sizes, strides, 4);
+}
+
+/// torch's rule for the result of a CPU convolution.
+bool result_is_channels_last(const Shape& input, const Shape& weight) {
+  if (input.dim == 3) return weight_1d_suggests_channels_last(weight);
+  return suggests_channels_last(input) || suggests_channels_last(weight);
+}
+
+}  // namespace
+
+Shape shape_of(const Tensor& tensor) { return {tensor.dim(), tensor.sizes(), tensor.strides(), tensor.dtype()}; }
+
+bool suggests_channels_last(const Shape& shape) {
+  return (shape.dim == 4 || shape.dim == 5) && strides_like_channels_last(shape.sizes, shape.strides, shape.dim);
+}
+
+const char* understand(const Shape& input, const Shape& weight, const Shape* bias, Geometry g, Call* call) {
+  ConvProblem& p = call->problem;
+  if (!dtype_of(input.dtype, &p.dtype)) return "the dtype is not one of float64, float32, bfloat16, float16";
+  if (weight.dtype != input.dtype || (bias && bias->dtype != input.dtype)) return "the operands' dtypes differ";
+  if (input.dim < 3 || input.dim > 5 || weight.dim != input.dim) return "input and weight are not both 3-d, 4-d or 5-d";
+  const int64_t spatial = input.dim - 2;
+  if (!expand(&g.stride, spatial, 1)) return "stride is not one positive number per axis";
+  if (!expand(&g.padding, spatial, 0)) return "padding is not one number >= 0 per axis";
+  if (!expand(&g.dilation, spatial, 1)) return "dilation is not one positive number per axis";
+  if (g.transposed && !expand(&g.output_padding, spatial, 0)) return "output_padding is not one number >= 0 per axis";
+  if (g.groups < 1) return "groups is not positive";
+  for (int64_t i = 1; i < input.dim; ++i)
+    if (input.sizes[i] < 1) return "an extent of the input other than the batch is zero";
+  for (int64_t i = 0; i < input.dim; ++i)
+    if (weight.sizes[i] < 1) return "an extent of the weight is zero";
+
+  const int64_t in_channels = g.transposed ? weight.sizes[0] : weight.sizes[1] * g.groups;
+  const int64_t out_channels = g.transposed ? weight.sizes[1] * g.groups : weight.sizes[0];
+  if (input.sizes[1] != in_channels) return "the input's channels are not those of the weight";
+  if (weight.sizes[0] % g.groups) return "the weight's first extent is not divisible by groups";
+  if (bias && (bias->dim != 1 || bias->sizes[0] != out_channels)) return "bias is not one number per output channel";
+
+  Ints& out = call->output_sizes;
+  out.count = input.dim;
+  out.values[0] = input.sizes[0];
+  out.values[1] = out_channels;
+  for (int64_t i = 0; i < spatial; ++i) {
+    const int64_t in = input.sizes[i + 2], filter = weight.sizes[i + 2];
+    int64_t extent;
+    if (g.transposed) {
+      const int64_t extra = g.output_padding[i];
+      if (extra >= g.stride[i] && extra >= g.dilation[i]) return "output_padding is not below stride or dilation";
+      extent = (in - 1) * g.stride[i] - 2 * g.padding[i] + g.dilation[i] * (filter - 1) + extra + 1;
+    } else {
+      extent = output_extent(in, filter, g.stride[i], g.padding[i], g.dilation[i]);
+    }
+    if (extent < 1) return "the output would be empty";
+    out.values[i + 2] = extent;
+  }
+
+  const int64_t* x = g.transposed ? out.values : input.sizes;
+  const int64_t* y = g.transposed ? input.sizes : out.values;
+  p.N = x[0], p.C = x[1], p.K = y[1], p.groups = g.groups;
+  spread(x + 2, spatial, &p.D, &p.H, &p.W);
+  spread(y + 2, spatial, &p.Z, &p.P, &p.Q);
+  spread(weight.sizes + 2, spatial, &p.T, &p.R, &p.S);
+  spread(g.stride.values, spatial, &p.stride_d, &p.stride_h, &p.stride_w);
+  spread(g.padding.values, spatial, &p.pad_d, &p.pad_h, &p.pad_w);
+  spread(g.dilation.values, spatial, &p.dilation_d, &p.dilation_h, &p.dilation_w);
+  call->direction = g.transposed ? Direction::kDgrad : Direction::kFprop;
+  call->spatial = spatial;
+  call->dtype = input.dtype;
+  call->channels_last = result_is_channels_last(input, weight);
+  return nullptr;
+}
+
+bool dense_layout(const Shape& shape, Layout preferred, Layout* layout) {
+  const auto dense = [&](Layout candidate) {
+    int64_t expected = 1;
+    const auto fits = [&](int64_t d) {
+      if (shape.sizes[d] != 1 && shape.strides[d] != expected) return false;
+      expected *= shape.sizes[d];
+      return true;
+    };
+    if (candidate == Layout::kNhwc && !fits(1)) return false;
+    for (int64_t d = shape.dim - 1; d >= 2; --d)
+      if (!fits(d)) return false;
+    return (candidate == Layout::kNhwc || fits(1)) && fits(0);
+  };
+  const Layout other = preferred == Layout::kNhwc ? Layout::kNchw : Layout::kNhwc;
+  if (shape.sizes[0] == 0 || dense(preferred)) *layout = preferred;
+  else if (dense(other)) *layout = other;
+  else return false;
+  return true;
+}
+
+Ints dense_strides(const Ints& sizes, bool channels_last) {
+  Ints strides;
+  strides.count = sizes.count;
+  int64_t next = 1;
+  const auto place = [&](int64_t d) {
+    strides.values[d] = next;
+    next *= sizes[d] > 1 ? sizes[d] : 1;
+  };
+  if (channels_last) place(1);
+  for (int64_t d = sizes.count - 1; d >= 2; --d) place(d);
+  if (!channels_last) place(1);
+  place(0);
+  return strides;
+}
+
+Filter filter_of(void* data, const int64_t* strides, const ConvProblem& p, int64_t spatial) {
+  Filter f;
+  f.data = data;
+  f.stride_k = strides[0];
+  f.stride_g = p.K_per_group() * strides[0];
+  f.stride_c = strides[1];
+  spread(strides + 2, spatial, &f.stride_t, &f.stride_r, &f.stride_s);
+  return f;
+}
+
+}  // namespace fastconv::binding

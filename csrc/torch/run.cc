@@ -1,0 +1,199 @@
+#include "torch/run.h"
+
+#include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
+
+#include <algorithm>
+
+#include "core/cpu/half.h"
+#include "core/cpu/parallel.h"
+
+namespace fastconv::binding {
+namespace {
+
+int torch_threads() {
+  uint32_t count = 1;
+  check(torch_get_num_threads(&count));
+  return static_cast<int>(count);
+}
+
+struct Tasks {
+  void (*body)(void*, int64_t);
+  void* context;
+};
+
+void torch_run(int64_t tasks, void (*body)(void*, int64_t), void* context) {
+  Tasks all{body, context};
+  check(torch_parallel_for(
+      0, tasks, 1,
+      [](int64_t begin, int64_t end, void* data) {
+        const Tasks& t = *static_cast<Tasks*>(data);
+        for (int64_t task = begin; task < end; ++task) t.body(t.context, task);
+      },
+      &all));
+}
+
+/// A vector of one number per channel in the accumulation type, converted where it is stored in less.
+class ChannelVector {
+ public:
+  ChannelVector(const Tensor& tensor, DType dtype) {
+    if (!tensor) return;
+    const Shape shape = shape_of(tensor);
+    const char* data = static_cast<const char*>(tensor.data());
+    const int64_t step = shape.strides[0];
+    if ((dtype == DType::kFloat32 || dtype == DType::kFloat64) && (step == 1 || shape.sizes[0] == 1)) {
+      data_ = data;
+      return;
+    }
+    if (dtype == DType::kFloat64) {
+      doubles_.resize(shape.sizes[0]);
+      for (size_t i = 0; i < doubles_.size(); ++i)
+        doubles_[i] = reinterpret_cast<const double*>(data)[static_cast<int64_t>(i) * step];
+      data_ = doubles_.data();
+      return;
+    }
+    floats_.resize(shape.sizes[0]);
+    for (size_t i = 0; i < floats_.size(); ++i) {
+      const int64_t at = static_cast<int64_t>(i) * step;
+      if (dtype == DType::kFloat32) floats_[i] = reinterpret_cast<const float*>(data)[at];
+      else if (dtype == DType::kBFloat16) floats_[i] = to_float(reinterpret_cast<const BFloat16*>(data)[at]);
+      else floats_[i] = to_float(reinterpret_cast<const Float16*>(data)[at]);
+    }
+    data_ = floats_.data();
+  }
+  const void* data() const { return data_; }
+
+ private:
+  const void* data_ = nullptr;
+  std::vector<float> floats_;
+  std::vector<double> doubles_;
+};
+
+void run_or_throw(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args) {
+  if (!run(plan, problem, args))
+    throw std::runtime_error(std::string("fastconv: no memory for the workspace of '") + plan.row->name + "' on " +
+                             encode(problem));
+}
+
+/// Null for an absent tensor, as the C functions want it.
+AtenTensorHandle* optional(AtenTensorHandle* handle) { return *handle ? handle : nullptr; }
+
+}  // namespace
+
+void use_torch_threads() { set_thread_pool({torch_threads, torch_run}); }
+
+Operands::Operands(const Call& call, const Tensor* x, const Tensor* y) : problem_(call.problem) {
+  const Layout result = call.channels_last ? Layout::kNhwc : Layout::kNchw;
+  problem_.x_layout = problem_.y_layout = result;
+  if (x) x_ = place(*x, &problem_.x_layout);
+  if (y) y_ = place(*y, &problem_.y_layout);
+}
+
+const void* Operands::place(const Tensor& tensor, Layout* layout) {
+  const Shape shape = shape_of(tensor);
+  if (dense_layout(shape, *layout, layout)) return tensor.data();
+  // Channels last needs four axes or five; a 1-d operand is copied as it stands.
+  if (shape.dim == 3) *layout = Layout::kNchw;
+  copies_[count_] = contiguous(tensor, *layout == Layout::kNhwc);
+  return copies_[count_++].data();
+}
+
+Tensor run_forward(const ConvPlan& plan, const Call& call, const Operands& operands, const Tensor& weight,
+                   const Tensor& bias, const Extras& extras) {
+  const ConvProblem& problem = operands.problem();
+  const Ints strides = dense_strides(call.output_sizes, call.channels_last);
+  Tensor out = empty_strided(call.output_sizes.count, call.output_sizes.values, strides.values, call.dtype);
+  const ChannelVector scale(extras.scale, problem.dtype), shift(bias, problem.dtype);
+  Tensor residual_copy;
+  ConvArgs args;
+  args.x = operands.x();
+  args.dy = operands.y();
+  args.w = filter_of(weight.data(), weight.strides(), problem, call.spatial);
+  args.out = out.data();
+  args.epilogue.scale = scale.data();
+  args.epilogue.shift = shift.data();
+  args.epilogue.activation = extras.activation;
+  if (extras.packed) args.packed = extras.packed.data();
+  if (extras.residual) {
+    const Shape shape = shape_of(extras.residual);
+    const Layout wanted = call.channels_last ? Layout::kNhwc : Layout::kNchw;
+    Layout layout;
+    if (dense_layout(shape, wanted, &layout) && layout == wanted) {
+      args.epilogue.residual = extras.residual.data();
+    } else {
+      residual_copy = contiguous(extras.residual, call.channels_last);
+      args.epilogue.residual = residual_copy.data();
+    }
+  }
+  run_or_throw(plan, problem, args);
+  return out;
+}
+
+Tensor run_wgrad(const ConvPlan& plan, const Call& call, const Operands& operands, const Ints& sizes,
+                 const Ints& strides) {
+  Tensor out = empty_strided(sizes.count, sizes.values, strides.values, call.dtype);
+  ConvArgs args;
+  args.x = operands.x();
+  args.dy = operands.y();
+  args.w = filter_of(out.data(), strides.values, operands.problem(), call.spatial);
+  run_or_throw(plan, operands.problem(), args);
+  return out;
+}
+
+Tensor run_bias_grad(const Tensor& grad, const Call& call) {
+  const Shape shape = shape_of(grad);
+  // A problem whose y is `grad`: all that the sum looks at.
+  Call sum;
+  sum.channels_last = call.channels_last;
+  ConvProblem& p = sum.problem;
+  p.dtype = call.problem.dtype;
+  p.N = shape.sizes[0];
+  p.K = shape.sizes[1];
+  p.Q = 1;
+  for (int64_t d = 2; d < shape.dim; ++d) p.Q *= shape.sizes[d];
+  const Operands operands(sum, nullptr, &grad);
+  const int64_t one = 1;
+  Tensor out = empty_strided(1, &p.K, &one, shape.dtype);
+  bias_grad(operands.problem(), operands.y(), out.data());
+  return out;
+}
+
+Ints gradient_strides(const Shape& weight) {
+  Ints sizes, strides;
+  sizes.count = strides.count = weight.dim;
+  std::copy_n(weight.sizes, weight.dim, sizes.values);
+  std::copy_n(weight.strides, weight.dim, strides.values);
+  int64_t order[Ints::kMax];
+  for (int64_t d = 0; d < weight.dim; ++d) order[d] = d;
+  std::sort(order, order + weight.dim, [&](int64_t a, int64_t b) {
+    return sizes[a] == 1 ? sizes[b] != 1 : sizes[b] != 1 && strides[a] < strides[b];
+  });
+  int64_t next = 1;
+  for (int64_t i = 0; i < weight.dim; ++i) {
+    if (sizes[order[i]] == 1) continue;
+    if (strides[order[i]] != next) return dense_strides(sizes, false);
+    next *= sizes[order[i]];
+  }
+  return strides;
+}
+
+Tensor native_convolution(const Tensor& input, const Tensor& weight, const Tensor& bias, const Geometry& g) {
+  AtenTensorHandle bias_handle = bias.get(), out;
+  check(aoti_torch_cpu_convolution(input.get(), weight.get(), optional(&bias_handle), g.stride.values, g.stride.count,
+                                   g.padding.values, g.padding.count, g.dilation.values, g.dilation.count,
+                                   g.transposed, g.output_padding.values, g.output_padding.count, g.groups, &out));
+  return Tensor(out);
+}
+
+Gradients native_backward(const Tensor& grad, const Tensor& input, const Tensor& weight, const Ints* bias_sizes,
+                          const Geometry& g, const bool (&mask)[3]) {
+  const int64_t* sizes = bias_sizes ? bias_sizes->values : nullptr;
+  const int32_t wanted[3] = {mask[0], mask[1], mask[2]};
+  AtenTensorHandle out[3] = {};
+  check(aoti_torch_cpu_convolution_backward(
+      grad.get(), input.get(), weight.get(), bias_sizes ? &sizes : nullptr, bias_sizes ? bias_sizes->count : 0,
+      g.stride.values, g.stride.count, g.padding.values, g.padding.count, g.dilation.values, g.dilation.count,
+      g.transposed, g.output_padding.values, g.output_padding.count, g.groups, wanted, 3, &out[0], &out[1], &out[2]));
+  return {Tensor(out[0]), Tensor(out[1]), Tensor(out[2])};
+}
+
+}  // namespace fastconv::binding

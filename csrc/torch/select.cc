@@ -1,0 +1,70 @@
+#include "torch/select.h"
+
+#include <stdexcept>
+
+namespace fastconv::binding {
+namespace {
+
+/// The last choices of a thread, in a table without chains: a problem's hash names its one place.
+struct Entry {
+  ConvProblem problem;
+  int key = -1;  // direction, precision, must_win
+  ConvPlan plan;
+};
+constexpr size_t kEntries = 256;
+thread_local Entry entries[kEntries];
+
+size_t place_of(const ConvProblem& p, int key) {
+  const int64_t fields[] = {p.N, p.C, p.H, p.W, p.K, p.S, p.Q, p.stride_w, p.dilation_w, p.groups, key};
+  uint64_t hash = 0;
+  for (int64_t field : fields) hash = (hash ^ static_cast<uint64_t>(field)) * 0x9E3779B97F4A7C15u;
+  return hash >> 56;
+}
+static_assert(kEntries == 1 << 8);
+
+std::string refusal(const ConvRow& row, const ConvProblem& problem, const char* reason) {
+  return "fastconv: kernel '" + std::string(row.name) + "' does not take " + encode(problem) + ": " + reason;
+}
+
+}  // namespace
+
+void refuse_fallback(Direction direction, const ConvProblem& problem, Precision precision) {
+  std::string text = "fastconv: FASTCONV_FALLBACK=error, and no kernel takes " + encode(problem) + " (" +
+                     name_of(direction) + "):";
+  for (const ConvRow& row : conv_rows()) {
+    if (row.direction != direction) continue;
+    const char* reason = why_not_auto(row, problem, precision);
+    text += std::string("\n  ") + row.name + ": " + (reason ? reason : "takes it");
+  }
+  throw std::runtime_error(text);
+}
+
+ConvPlan select(Direction direction, const ConvProblem& problem, const Settings& settings) {
+  if (const ConvRow* row = settings.kernel[static_cast<int>(direction)]) {
+    if (const char* reason = why_not(*row, problem)) throw std::runtime_error(refusal(*row, problem, reason));
+    return plan_for(*row, problem);
+  }
+  const bool must_win = !fallback_is_error();
+  const int key = static_cast<int>(direction) * 8 + static_cast<int>(settings.precision) * 2 + must_win;
+  Entry& entry = entries[place_of(problem, key)];
+  if (entry.key != key || entry.problem != problem) {
+    entry.plan = choose(direction, problem, settings.precision, must_win);
+    entry.problem = problem;
+    entry.key = key;
+  }
+  if (!entry.plan.row && !must_win) refuse_fallback(direction, problem, settings.precision);
+  return entry.plan;
+}
+
+const ConvRow* row_named(const std::string& name, Direction direction) {
+  const ConvRow* row = find_conv_row(name);
+  if (row && row->direction == direction) return row;
+  std::string text = row ? "fastconv: kernel '" + name + "' computes " + name_of(row->direction) + ", not " +
+                               name_of(direction) + "; choose from:"
+                         : "fastconv: no kernel is named '" + name + "'; choose from:";
+  for (const ConvRow& other : conv_rows())
+    if (other.direction == direction) text += std::string("\n  ") + other.name;
+  throw std::runtime_error(text);
+}
+
+}  // namespace fastconv::binding

@@ -1,0 +1,95 @@
+#include "torch/state.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "torch/state_api.h"
+
+namespace fastconv::binding {
+namespace {
+
+constexpr int kUnset = -1;
+
+std::atomic<bool> process_enabled{false};
+std::atomic<int> process_precision{static_cast<int>(Precision::kHigh)};
+std::atomic<const ConvRow*> process_kernel[3];
+
+/// kUnset and null where the thread follows the process.
+struct Scope {
+  int enabled = kUnset;
+  int precision = kUnset;
+  const ConvRow* kernel[3] = {};
+};
+thread_local Scope scope;
+
+bool read_fallback() {
+  const char* value = std::getenv("FASTCONV_FALLBACK");
+  return value && !std::strcmp(value, "error");
+}
+
+}  // namespace
+
+bool enabled() {
+  const int own = scope.enabled;
+  return own == kUnset ? process_enabled.load(std::memory_order_relaxed) : own != 0;
+}
+
+Settings settings() {
+  Settings s;
+  s.enabled = enabled();
+  s.precision = static_cast<Precision>(
+      scope.precision == kUnset ? process_precision.load(std::memory_order_relaxed) : scope.precision);
+  for (int i = 0; i < 3; ++i)
+    s.kernel[i] = scope.kernel[i] ? scope.kernel[i] : process_kernel[i].load(std::memory_order_relaxed);
+  return s;
+}
+
+bool fallback_is_error() {
+  static const bool value = read_fallback();
+  return value;
+}
+
+}  // namespace fastconv::binding
+
+using namespace fastconv;
+using namespace fastconv::binding;
+
+void fastconv_set_enabled(int on) { process_enabled = on != 0; }
+int fastconv_get_enabled() { return enabled(); }
+
+int fastconv_scope_enabled(int on) {
+  const int before = scope.enabled;
+  scope.enabled = on;
+  return before;
+}
+
+void fastconv_set_precision(int precision) { process_precision = precision; }
+int fastconv_get_precision() { return static_cast<int>(settings().precision); }
+
+int fastconv_scope_precision(int precision) {
+  const int before = scope.precision;
+  scope.precision = precision;
+  return before;
+}
+
+int fastconv_find_kernel(const char* name, int* direction) {
+  const ConvRow* row = find_conv_row(name);
+  if (!row) return -1;
+  *direction = static_cast<int>(row->direction);
+  return static_cast<int>(row - conv_rows().data());
+}
+
+const char* fastconv_kernel_name(int index) {
+  return index >= 0 && index < static_cast<int>(conv_rows().size()) ? conv_rows()[index].name : nullptr;
+}
+
+void fastconv_set_kernel(int direction, int index) {
+  process_kernel[direction] = index < 0 ? nullptr : &conv_rows()[index];
+}
+
+int fastconv_scope_kernel(int direction, int index) {
+  const ConvRow* before = scope.kernel[direction];
+  scope.kernel[direction] = index < 0 ? nullptr : &conv_rows()[index];
+  return before ? static_cast<int>(before - conv_rows().data()) : -1;
+}

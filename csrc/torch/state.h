@@ -1,0 +1,22 @@
+// What the process, or a scope of one thread, has asked for.
+#pragma once
+
+#include "conv/conv.h"
+
+namespace fastconv::binding {
+
+/// The settings of the next call of this thread: the thread's own where a scope is open, else the process's.
+struct Settings {
+  bool enabled = false;  // whether aten's convolutions are ours
+  Precision precision = Precision::kHigh;
+  const ConvRow* kernel[3] = {};  // a row named by hand, by direction
+};
+Settings settings();
+
+/// Whether aten's convolutions are ours; the one question a call asks while nothing is enabled.
+bool enabled();
+
+/// FASTCONV_FALLBACK=error: a valid problem must not be handed over to torch, whatever it costs.
+bool fallback_is_error();
+
+}  // namespace fastconv::binding

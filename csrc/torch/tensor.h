@@ -1,0 +1,110 @@
+// torch's tensors through the C functions of the LibTorch stable ABI, and arguments as the dispatcher hands them over.
+//
+// The functions are called directly rather than through torch/csrc/stable's classes, because a convolution of a few
+// pixels takes a microsecond and every reference count shows. This is the only folder that includes torch.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "core/problem.h"
+
+namespace fastconv::binding {
+
+/// Throws std::runtime_error with torch's own text where this torch hands it over (from 2.13 on).
+void check(AOTITorchError code);
+
+/// A reference to a tensor, given back at the end of the scope.
+class Tensor {
+ public:
+  Tensor() = default;
+  explicit Tensor(AtenTensorHandle handle) : handle_(handle) {}
+  Tensor(Tensor&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Tensor& operator=(Tensor&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Tensor() {
+    if (handle_) aoti_torch_delete_tensor_object(handle_);
+  }
+
+  AtenTensorHandle get() const { return handle_; }
+  AtenTensorHandle release() { return std::exchange(handle_, nullptr); }
+  explicit operator bool() const { return handle_ != nullptr; }
+
+  int64_t dim() const {
+    int64_t value;
+    check(aoti_torch_get_dim(handle_, &value));
+    return value;
+  }
+  const int64_t* sizes() const {
+    int64_t* value;
+    check(aoti_torch_get_sizes(handle_, &value));
+    return value;
+  }
+  const int64_t* strides() const {
+    int64_t* value;
+    check(aoti_torch_get_strides(handle_, &value));
+    return value;
+  }
+  int32_t dtype() const {
+    int32_t value;
+    check(aoti_torch_get_dtype(handle_, &value));
+    return value;
+  }
+  void* data() const {
+    void* value;
+    check(aoti_torch_get_data_ptr(handle_, &value));
+    return value;
+  }
+
+ private:
+  AtenTensorHandle handle_ = nullptr;
+};
+
+/// An uninitialised CPU tensor; `dtype` is torch's number.
+Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype);
+/// `tensor` dense in its order of axes, or channels last; the tensor itself where it already is.
+Tensor contiguous(const Tensor& tensor, bool channels_last);
+
+/// A list of up to kMax integers: one per spatial axis, or the sizes of a tensor.
+struct Ints {
+  static constexpr int64_t kMax = 8;
+  int64_t count = 0;
+  int64_t values[kMax] = {};
+  int64_t operator[](int64_t i) const { return values[i]; }
+};
+
+/// Takes one argument after another off a boxed kernel's stack, with the ownership that goes with it.
+class Arguments {
+ public:
+  explicit Arguments(StableIValue* stack) : next_(stack) {}
+  Tensor tensor();
+  Tensor optional_tensor();
+  Ints ints();
+  bool optional_ints(Ints* out);
+  int64_t integer();
+  bool boolean();
+  std::string string();
+  template <int kCount>
+  void booleans(bool (&out)[kCount]) {
+    const Ints list = list_of_booleans();
+    for (int i = 0; i < kCount; ++i) out[i] = list[i] != 0;
+  }
+
+ private:
+  Ints list_of_booleans();
+  StableIValue* next_;
+};
+
+inline StableIValue result(Tensor tensor) { return torch::stable::detail::from(tensor.release()); }
+
+/// torch's number for the dtype and back. `dtype_of` is false for what fastconv has no kernels for.
+bool dtype_of(int32_t torch_dtype, DType* out);
+int32_t torch_dtype_of(DType dtype);
+
+}  // namespace fastconv::binding
