@@ -43,6 +43,9 @@ int64_t depth(const ConvProblem& p, Direction direction) {
   return 0;
 }
 
+/// How the error of a sum grows with its depth: `growth` of fastconv/testing/tolerance.py.
+double growth(int64_t depth) { return std::sqrt(static_cast<double>(depth)) + static_cast<double>(depth) / 8; }
+
 const ConvRow& reference(Direction direction) {
   const ConvRow* last = nullptr;
   for (const ConvRow& row : conv_rows())
@@ -142,7 +145,7 @@ bool check(const ConvRow& row, const Case& one, const Setting& setting) {
                      (p.dtype == DType::kFloat32 || p.dtype == DType::kFloat64);
   const double accumulator = p.dtype == DType::kFloat64 ? 0x1p-53 : 0x1p-24;
   const double magnitude = setting.integers ? 4 : 1;
-  const double absolute = equal ? 0 : factor(row.numerics) * std::sqrt(static_cast<double>(depth(p, row.direction))) * accumulator * magnitude * 2;
+  const double absolute = equal ? 0 : factor(row.numerics) * growth(depth(p, row.direction)) * accumulator * magnitude * 2;
   for (int64_t i = 0; i < extents.out; ++i) {
     const double have = get(out.data(), p.dtype, i), want = get(expected.data(), DType::kFloat64, i);
     const double bound = equal ? 0 : absolute + 2 * epsilon(p.dtype) * std::fabs(want);
