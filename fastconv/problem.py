@@ -17,7 +17,7 @@ LAYOUTS = ("nchw", "nhwc")
 _SCALARS = {"n": "N", "c": "C", "d": "D", "h": "H", "w": "W", "k": "K", "t": "T"}
 _SCALARS |= {"r": "R", "s": "S", "z": "Z", "p": "P", "q": "Q", "g": "groups"}
 _TRIPLES = {"st": ("stride", 1), "pd": ("pad", 0), "dl": ("dilation", 1)}
-_FIELD = re.compile(r"([A-Za-z]+)(-?\d{1,18}(?:x-?\d{1,18})*)", re.ASCII)
+_FIELD = re.compile(r"([A-Za-z]+)(-?\d{1,9}(?:x-?\d{1,9})*)", re.ASCII)
 
 
 def output_extent(extent: int, taps: int, stride: int, pad: int, dilation: int) -> int:
@@ -191,8 +191,12 @@ class ConvProblem:
                 values["x_layout"], values["y_layout"] = part.split("2")
             else:
                 _decode_numbers(part, text, values)
-        if values.keys() & {"Z", "P", "Q"}:
+        outputs = values.keys() & {"Z", "P", "Q"}
+        if outputs:
             values = {"Z": 1, "P": 1, "Q": 1} | values
+        for name in outputs:
+            if int(values[name]) < 0:
+                raise ValueError(f"{name} is {values[name]}; it must be at least 0")
         return cls(**values)  # type: ignore[arg-type]
 
 

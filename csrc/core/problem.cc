@@ -79,6 +79,7 @@ struct Field {
 /// A part such as "h56w56" holds several fields; "st2x1" holds one with two values.
 std::vector<Field> fields_of(const std::string& part) {
   std::vector<Field> fields;
+  if (part.empty()) throw std::invalid_argument("cannot read problem part ''");
   size_t i = 0;
   while (i < part.size()) {
     Field field;
@@ -90,7 +91,7 @@ std::vector<Field> fields_of(const std::string& part) {
       const size_t start = i;
       int64_t value = 0;
       while (i < part.size() && std::isdigit(static_cast<unsigned char>(part[i]))) {
-        if (i - start > 17) throw std::invalid_argument("number too long in problem part '" + part + "'");
+        if (i - start > 8) throw std::invalid_argument("number too long in problem part '" + part + "'");
         value = value * 10 + (part[i++] - '0');
       }
       if (i == start) throw std::invalid_argument("cannot read problem part '" + part + "'");
