@@ -44,7 +44,7 @@ int64_t depth(const ConvProblem& p, Direction direction) {
 }
 
 /// How the error of a sum grows with its depth: `growth` of fastconv/testing/tolerance.py.
-double growth(int64_t depth) { return std::sqrt(static_cast<double>(depth)) + static_cast<double>(depth) / 8; }
+double growth(int64_t depth) { return std::sqrt(static_cast<double>(depth)) + static_cast<double>(depth) / 3; }
 
 const ConvRow& reference(Direction direction) {
   const ConvRow* last = nullptr;

@@ -50,9 +50,10 @@ def growth(depth: int) -> float:
     """How the error of a sum of ``depth`` independent products grows, in roundings of one product.
 
     The products' own roundings add up like a random walk, with the root of the depth. Each addition into one running
-    sum rounds by that sum's size, which itself grows with the root: together linear, with a small constant.
+    sum rounds by that sum's size, which itself grows with the root: together linear, with a small constant. Uniform
+    inputs give 0.096 * depth as the root of the mean square, and about eleven times that at worst among a million.
     """
-    return math.sqrt(depth) + depth / 8
+    return math.sqrt(depth) + depth / 3
 
 
 def real(
