@@ -34,4 +34,19 @@ const char* name_of(Target target) {
   return "?";
 }
 
+const char* name_of(Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::kRef: return "ref";
+    case Algorithm::kDirect: return "direct";
+    case Algorithm::kPointwise: return "pointwise";
+    case Algorithm::kIm2col: return "im2col";
+    case Algorithm::kWinogradF2: return "winograd_f2";
+    case Algorithm::kWinogradF4: return "winograd_f4";
+    case Algorithm::kDepthwise: return "depthwise";
+    case Algorithm::kGrouped: return "grouped";
+    case Algorithm::kStem: return "stem";
+  }
+  return "?";
+}
+
 }  // namespace fastconv

@@ -64,6 +64,8 @@ enum class Algorithm : int8_t {
   kStem,        // a handful of input channels, read as NCHW or NHWC
 };
 
+const char* name_of(Algorithm algorithm);
+
 /// What a kernel's file exports. A kernel never allocates, never throws, and splits its work by `parallel_for`.
 struct ConvKernel {
   Algorithm algorithm;

@@ -3,6 +3,7 @@
 #include <cctype>
 #include <map>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 namespace fastconv {
@@ -78,6 +79,7 @@ struct Field {
 /// A part such as "h56w56" holds several fields; "st2x1" holds one with two values.
 std::vector<Field> fields_of(const std::string& part) {
   std::vector<Field> fields;
+  if (part.empty()) throw std::invalid_argument("cannot read problem part ''");
   size_t i = 0;
   while (i < part.size()) {
     Field field;
@@ -89,7 +91,7 @@ std::vector<Field> fields_of(const std::string& part) {
       const size_t start = i;
       int64_t value = 0;
       while (i < part.size() && std::isdigit(static_cast<unsigned char>(part[i]))) {
-        if (i - start > 17) throw std::invalid_argument("number too long in problem part '" + part + "'");
+        if (i - start > 8) throw std::invalid_argument("number too long in problem part '" + part + "'");
         value = value * 10 + (part[i++] - '0');
       }
       if (i == start) throw std::invalid_argument("cannot read problem part '" + part + "'");
@@ -101,6 +103,27 @@ std::vector<Field> fields_of(const std::string& part) {
     fields.push_back(field);
   }
   return fields;
+}
+
+void check(const ConvProblem& p, const std::string& text) {
+  const struct {
+    const char* name;
+    int64_t value, least;
+  } fields[] = {
+      {"n", p.N, 0},           {"c", p.C, 0},           {"d", p.D, 0},         {"h", p.H, 0},
+      {"w", p.W, 0},           {"k", p.K, 0},           {"t", p.T, 0},         {"r", p.R, 0},
+      {"s", p.S, 0},           {"z", p.Z, 0},           {"p", p.P, 0},         {"q", p.Q, 0},
+      {"st", p.stride_d, 1},   {"st", p.stride_h, 1},   {"st", p.stride_w, 1}, {"dl", p.dilation_d, 1},
+      {"dl", p.dilation_h, 1}, {"dl", p.dilation_w, 1}, {"g", p.groups, 1},
+  };
+  for (const auto& field : fields)
+    if (field.value < field.least)
+      throw std::invalid_argument(std::string(field.name) + " is " + std::to_string(field.value) + " in problem '" +
+                                  text + "'; it must be at least " + std::to_string(field.least));
+  for (const auto& [name, channels] : {std::pair{"c", p.C}, {"k", p.K}})
+    if (channels % p.groups)
+      throw std::invalid_argument(std::string(name) + " is " + std::to_string(channels) + " in problem '" + text +
+                                  "'; it must be divisible by g = " + std::to_string(p.groups));
 }
 
 }  // namespace
@@ -139,7 +162,7 @@ ConvProblem decode(const std::string& text) {
   bool has_depth = false;
   size_t begin = 0;
   std::map<std::string, int64_t*> scalars = {
-      {"n", &p.N}, {"c", &p.C}, {"d", &p.D}, {"h", &p.H}, {"w", &p.W}, {"k", &p.K}, {"t", &p.T},
+      {"n", &p.N}, {"c", &p.C}, {"d", &p.D}, {"h", &p.H}, {"w", &p.W}, {"k", &p.K},      {"t", &p.T},
       {"r", &p.R}, {"s", &p.S}, {"z", &p.Z}, {"p", &p.P}, {"q", &p.Q}, {"g", &p.groups},
   };
   struct Triple {
@@ -182,6 +205,7 @@ ConvProblem decode(const std::string& text) {
       }
     }
   }
+  check(p, text);  // before the division by strides
   if (!outputs_given) {
     p.Z = output_extent(p.D, p.T, p.stride_d, p.pad_d, p.dilation_d);
     p.P = output_extent(p.H, p.R, p.stride_h, p.pad_h, p.dilation_h);

@@ -11,7 +11,7 @@
 #include <memory>
 
 #include "tools/cases.h"
-#include "tools/thread_pool.h"
+#include "core/cpu/thread_pool.h"
 
 namespace fastconv {
 namespace {

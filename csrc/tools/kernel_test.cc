@@ -10,7 +10,7 @@
 
 #include "core/cpu/machine.h"
 #include "tools/cases.h"
-#include "tools/thread_pool.h"
+#include "core/cpu/thread_pool.h"
 
 namespace fastconv {
 namespace {

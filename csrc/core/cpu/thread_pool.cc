@@ -1,4 +1,4 @@
-#include "tools/thread_pool.h"
+#include "core/cpu/thread_pool.h"
 
 #include <atomic>
 #include <condition_variable>

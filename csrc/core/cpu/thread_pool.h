@@ -1,4 +1,4 @@
-// Threads for the tools, which run without torch.
+// Threads for the tools and for `_core`, which run without torch.
 #pragma once
 
 namespace fastconv {

@@ -1,0 +1,1 @@
+"""Measurement: workloads, peers, timing, report. Used by ``fastconv bench`` and by ``benchmarks/``."""

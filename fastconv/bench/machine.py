@@ -1,0 +1,87 @@
+"""What a measurement was taken on and with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastconv.registry import core
+
+
+def cpu_name() -> str:
+    """The processor by its own name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model[1].strip() if model else platform.machine()
+
+
+def peak(threads: int) -> float | None:
+    """Measured GFLOP/s of float32 multiply-adds on so many threads; None without native kernels."""
+    module = core()
+    if module is None:
+        return None
+    before = module.num_threads()
+    module.set_threads(threads)
+    try:
+        return float(module.fma_peak(0.3))
+    finally:
+        module.set_threads(before)
+
+
+def facts() -> dict[str, Any]:
+    """Processor, instruction set, caches, system."""
+    module = core()
+    native = module.machine() if module else {}
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(terse=True), **native}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions(peers: list[str]) -> dict[str, str | None]:
+    """Versions of everything that was compared."""
+    onednn = re.search(r"(?:MKL-DNN|oneDNN)\S* v([\d.]+)", torch.__config__.show())
+    return {
+        "fastconv": _version("fastconv"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "oneDNN": onednn[1] if onednn else None,
+        **{name: _version(name) for name in peers},
+    }
+
+
+def commit() -> str | None:
+    """The commit of the source tree this package lies in; None for an installed package. `+` marks local changes."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def slug() -> str:
+    """The folder of this machine under ``benchmarks/results/``."""
+    words = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", cpu_name().lower())
+    words = re.sub(r"[^a-z0-9]+", "-", words).strip("-")
+    isa = facts().get("isa", platform.machine())
+    return f"{words}-{isa}-{os.cpu_count()}-cores"

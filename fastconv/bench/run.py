@@ -1,0 +1,143 @@
+"""One run: for each layer the gate, then the timing of everyone who takes part."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any, TextIO
+
+import torch
+
+from fastconv import registry
+from fastconv.bench import gate, machine, peers, timing, workloads
+from fastconv.bench.workloads import Workload
+from fastconv.problem import DIRECTIONS, ConvProblem, Direction
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What ``fastconv bench`` was asked for."""
+
+    sets: list[str]
+    threads: int
+    batch: int | None = None
+    dtype: str = "f32"
+    task: workloads.Task | None = None
+    regime: peers.Regime = "packed"
+    peers: list[str] = dataclasses.field(default_factory=list)
+    quick: bool = False
+
+
+class Progress:
+    """A bar on stderr: on a terminal one line that is rewritten, elsewhere a line for each tenth."""
+
+    def __init__(self, total: int, stream: TextIO = sys.stderr) -> None:
+        self._total, self._done, self._stream = total, 0, stream
+
+    def step(self, name: str) -> None:
+        """One more is done; ``name`` comes next."""
+        done, total = self._done, self._total
+        self._done += 1
+        if self._stream.isatty():
+            filled = 30 * done // max(total, 1)
+            self._stream.write(f"\r[{'#' * filled:<30}] {done}/{total} {name:<34.34}")
+        elif done * 10 // max(total, 1) != (done - 1) * 10 // max(total, 1):
+            self._stream.write(f"{done}/{total} {name}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        if self._stream.isatty():
+            self._stream.write("\r" + " " * 79 + "\r")
+            self._stream.flush()
+
+
+def kernels_of(problem: ConvProblem, task: workloads.Task, regime: peers.Regime) -> dict[Direction, str | None]:
+    """The kernel that runs each direction; None where torch's own does, as no row is known to beat it."""
+    directions: list[Direction] = list(DIRECTIONS) if task == "step" else [task]
+    must_win = regime == "unpacked" or task != "fprop"
+    return {each: registry.chosen(problem, each, must_win=must_win) for each in directions}
+
+
+def run_one(work: Workload, settings: Settings, peak: float | None, effort: timing.Effort) -> dict[str, Any]:
+    """Gate and timing of one layer, as a row of the result.
+
+    Raises:
+        gate.WrongAnswerError: where fastconv's result is outside its tolerance.
+    """
+    tensors = workloads.tensors(work.problem)
+    field = peers.field(work.task, settings.regime, peers.others(settings.peers))
+    kernels = kernels_of(work.problem, work.task, settings.regime)
+    numerics: dict[Direction, str] = {
+        each: registry.find(kernel).numerics if kernel else "exact" for each, kernel in kernels.items()
+    }
+    want = gate.wanted(tensors, work.task)
+    entries, errors = [], {}
+    for peer in field:
+        call = peer.make(tensors, work.task)
+        if call is None:
+            continue
+        with peer.scope():
+            if peer is field[0]:
+                errors[peer.name] = gate.check(peer.name, tensors, work.task, call, want, numerics)
+            elif peer.runtime == "torch":
+                result = gate.parts(call(), work.task)
+                errors[peer.name] = max(gate.error(have, want[each]) for each, have in result.items())
+        entries.append(timing.Entry(peer, call))
+    foreign = timing.measure(entries, effort)
+    ours, rest = entries[0], entries[1:]
+    best = min(rest, key=lambda entry: entry.median)
+    gflops = work.flops / ours.median * 1e-9
+    return {
+        "set": work.set_name,
+        "layer": work.name,
+        "count": work.count,
+        "problem": work.problem.encode(),
+        "task": work.task,
+        "regime": settings.regime if work.task == "fprop" else "unpacked",
+        "kernel": "+".join(kernel or "torch" for kernel in kernels.values()),
+        "us_p50": ours.median * 1e6,
+        "us_p20": ours.percentile(20) * 1e6,
+        "us_p80": ours.percentile(80) * 1e6,
+        "gflops": gflops,
+        "percent_of_peak": 100 * gflops / peak if peak else None,
+        "best_peer": best.peer.name,
+        "best_peer_us": best.median * 1e6,
+        "ratio": best.median / ours.median,
+        "peers_us": {entry.peer.name: entry.median * 1e6 for entry in rest},
+        "error": errors.get(ours.peer.name),
+        "torch_error": min((value for name, value in errors.items() if name != ours.peer.name), default=None),
+        "foreign_cores": round(foreign, 3),
+    }
+
+
+def run(settings: Settings, stream: TextIO = sys.stderr) -> dict[str, Any]:
+    """Measures everything that was asked for.
+
+    Returns:
+        What ``--json`` writes: machine, versions, commit, settings, and a row for each layer. A problem that several
+        sets share is measured once.
+    """
+    torch.set_num_threads(settings.threads)
+    effort = timing.QUICK if settings.quick else timing.Effort()
+    works = workloads.workloads(settings.sets, settings.batch, settings.dtype, settings.task)
+    peak = machine.peak(settings.threads)
+    progress = Progress(len(works), stream)
+    measured: dict[tuple[ConvProblem, str], dict[str, Any]] = {}
+    rows = []
+    for work in works:
+        progress.step(work.name)
+        key = (work.problem, work.task)
+        if key not in measured:
+            measured[key] = run_one(work, settings, peak, effort)
+        rows.append(measured[key] | {"set": work.set_name, "layer": work.name, "count": work.count})
+    progress.close()
+    return {
+        "schema": SCHEMA,
+        "machine": machine.facts() | {"threads": settings.threads, "fma_peak_gflops": peak},
+        "versions": machine.versions(settings.peers),
+        "commit": machine.commit(),
+        "settings": dataclasses.asdict(settings),
+        "rows": rows,
+    }

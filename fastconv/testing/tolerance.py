@@ -1,0 +1,80 @@
+"""The one table of tolerances: no test has a number of its own.
+
+A bound is ``factor * growth(depth) * eps(accumulator) * scale`` absolute, plus ``2 * eps(output)`` relative, where
+``depth`` counts the products of one output and ``scale`` is the largest product that can occur. The factors were
+fixed from measured errors over the shape set; loosening one is a change of its own with its reason.
+``csrc/tools/kernel_test.cc`` has the same table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv.problem import ConvProblem, Direction
+
+#: Half the distance from 1 to the next number: the largest relative error of one rounding.
+EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-8, "f16": 2.0**-11}
+#: How a class's error compares with that of plain sums of the same depth (docs/numerics.md).
+FACTOR = {"exact": 4.0, "winograd_f2": 8.0, "winograd_f4": 100.0}
+#: The largest sum that integers may reach for every order of summation to be exact.
+EXACT_LIMIT = {"f32": 2**24, "f64": 2**53, "bf16": 2**8, "f16": 2**11}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """``|have - want| <= atol + rtol * |want|``."""
+
+    atol: float
+    rtol: float
+
+    def violations(self, have: npt.NDArray[Any], want: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Where ``have`` is outside; a NaN or infinity on one side alone is."""
+        with np.errstate(invalid="ignore"):
+            error = np.abs(have.astype(np.float64) - want)
+        same = (have == want) | (np.isnan(have) & np.isnan(want))
+        outside: npt.NDArray[np.bool_] = ~same & ~(error <= self.atol + self.rtol * np.abs(want))
+        return outside
+
+
+def accumulator(dtype: str) -> str:
+    """The type sums are kept in: float64 for float64, else float32."""
+    return "f64" if dtype == "f64" else "f32"
+
+
+def growth(depth: int) -> float:
+    """How the error of a sum of ``depth`` independent products grows, in roundings of one product.
+
+    The products' own roundings add up like a random walk, with the root of the depth. Each addition into one running
+    sum rounds by that sum's size, which itself grows with the root: together linear, with a small constant. Uniform
+    inputs give 0.096 * depth as the root of the mean square, and about eleven times that at worst among a million.
+    """
+    return math.sqrt(depth) + depth / 3
+
+
+def real(
+    problem: ConvProblem, direction: Direction, numerics: str = "exact", scale: float = 1.0
+) -> Tolerance:
+    """The bound for real inputs whose products are at most ``scale``, against the same sums in float64.
+
+    For a float64 problem the yardstick itself rounds as often: the bound counts both.
+    """
+    depth = max(problem.accumulation_depth(direction), 1)
+    atol = FACTOR[numerics] * growth(depth) * EPSILON[accumulator(problem.dtype)] * scale
+    return Tolerance(atol * (2 if problem.dtype == "f64" else 1), 2 * EPSILON[problem.dtype])
+
+
+def is_exact_on_integers(dtype: str, numerics: str, largest_sum: float) -> bool:
+    """Whether integer inputs must give equal results: true sums, and transforms that are exact in binary.
+
+    F(4x4) divides by 6 and 24, which binary fractions do not have. F(2x2) halves twice; its intermediate sums are up
+    to four times as large.
+    """
+    if numerics == "winograd_f4":
+        return False
+    room = 16 if numerics == "winograd_f2" else 1
+    return largest_sum * room <= EXACT_LIMIT[dtype]

@@ -1,0 +1,11 @@
+"""Shared by every test: seeds, and what "the rows of this machine" means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    np.random.seed(0)
