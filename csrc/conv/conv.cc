@@ -1,5 +1,7 @@
 #include "conv/conv.h"
 
+#include <algorithm>
+
 #include "conv/heuristics.h"
 #include "core/cpu/machine.h"
 #include "core/cpu/scratch.h"
@@ -48,6 +50,16 @@ const char* too_inexact(Numerics numerics, const ConvProblem& p, Precision preci
   if (precision == Precision::kExact) return "precision is 'exact', which takes no Winograd";
   const int64_t depth = (p.C_per_group() > p.K_per_group() ? p.C_per_group() : p.K_per_group()) * p.R * p.S;
   return depth > kHighDepth ? "the error bound at this depth is outside precision 'high'" : nullptr;
+}
+
+/// Bytes of turned activations that one portion of a batch may have.
+constexpr int64_t kTurnedBytes = int64_t{16} << 20;
+
+int64_t images_at_once(const ConvProblem& p, Direction direction) {
+  if (direction == Direction::kWgrad || p.N <= 1) return p.N;
+  const int64_t image = (p.x_elements() + p.y_elements()) / p.N * element_size(p.dtype);
+  const int64_t fitting = image > 0 ? kTurnedBytes / image : p.N;
+  return fitting < 1 ? 1 : fitting < p.N ? fitting : p.N;
 }
 
 /// One piece of the call's scratch memory after another, each aligned to 64.
@@ -114,18 +126,29 @@ bool run(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args)
   const Direction direction = plan.row->direction;
   const bool turn_x = plan.problem.x_layout != problem.x_layout;
   const bool turn_y = plan.problem.y_layout != problem.y_layout;
-  const size_t x_bytes = static_cast<size_t>(problem.x_elements() * element_size(problem.dtype));
-  const size_t y_bytes = static_cast<size_t>(problem.y_elements() * element_size(problem.dtype));
   const bool out_is_x = direction == Direction::kDgrad, out_is_y = direction == Direction::kFprop;
   const bool turn_out = out_is_x ? turn_x : out_is_y && turn_y;
   const bool pack_now = kernel.pack && !args.packed;
 
+  // Where activations are turned, images go in portions, so that the turned copies stay small. A weight gradient sums
+  // over all images at once.
+  ConvProblem part = problem, inner_part = plan.problem;
+  part.N = turn_x || turn_y ? images_at_once(problem, direction) : problem.N;
+  inner_part.N = part.N;
+  const size_t x_bytes = static_cast<size_t>(part.x_elements() * element_size(part.dtype));
+  const size_t y_bytes = static_cast<size_t>(part.y_elements() * element_size(part.dtype));
   Pieces pieces;
   const size_t at_x = pieces.add(turn_x ? x_bytes : 0);
   const size_t at_y = pieces.add(turn_y ? y_bytes : 0);
   const size_t at_residual = pieces.add(turn_out && args.epilogue.residual ? (out_is_x ? x_bytes : y_bytes) : 0);
   const size_t at_packed = pieces.add(pack_now ? kernel.packed_bytes(plan.problem) : 0);
-  const size_t at_workspace = pieces.add(kernel.workspace ? kernel.workspace(plan.problem) : 0);
+  size_t workspace = kernel.workspace ? kernel.workspace(inner_part) : 0;
+  if (kernel.workspace && part.N && problem.N % part.N) {  // the last portion is smaller, its workspace need not be
+    ConvProblem last = inner_part;
+    last.N = problem.N % part.N;
+    workspace = std::max(workspace, kernel.workspace(last));
+  }
+  const size_t at_workspace = pieces.add(workspace);
   char* memory = pieces.total() ? static_cast<char*>(scratch(pieces.total())) : nullptr;
   if (pieces.total() && !memory) return false;
 
@@ -135,24 +158,38 @@ bool run(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args)
     kernel.pack(plan.problem, args.w, memory + at_packed);
     inner.packed = memory + at_packed;
   }
-  if (turn_x && !out_is_x) {
-    to_layout(problem, false, plan.problem.x_layout, args.x, memory + at_x);
-    inner.x = memory + at_x;
-  }
-  if (turn_y && !out_is_y) {
-    to_layout(problem, true, plan.problem.y_layout, args.dy, memory + at_y);
-    inner.dy = memory + at_y;
-  }
-  if (turn_out) {
-    inner.out = memory + (out_is_x ? at_x : at_y);
-    if (args.epilogue.residual) {
-      const Layout layout = out_is_x ? plan.problem.x_layout : plan.problem.y_layout;
-      to_layout(problem, out_is_y, layout, args.epilogue.residual, memory + at_residual);
-      inner.epilogue.residual = memory + at_residual;
+  for (int64_t n = 0; n == 0 || n < problem.N; n += part.N) {
+    if (problem.N - n < part.N) part.N = inner_part.N = problem.N - n;
+    const auto image = [&](const void* base, bool y) {
+      const int64_t elements = n * (y ? problem.K * problem.Z * problem.P * problem.Q
+                                      : problem.C * problem.D * problem.H * problem.W);
+      return base ? static_cast<const char*>(base) + elements * element_size(problem.dtype) : nullptr;
+    };
+    inner.x = image(args.x, false);
+    inner.dy = image(args.dy, true);
+    void* out = const_cast<char*>(image(args.out, out_is_y));
+    inner.out = out;
+    inner.epilogue.residual = image(args.epilogue.residual, out_is_y);
+    if (turn_x && !out_is_x) {
+      to_layout(part, false, plan.problem.x_layout, inner.x, memory + at_x);
+      inner.x = memory + at_x;
     }
+    if (turn_y && !out_is_y) {
+      to_layout(part, true, plan.problem.y_layout, inner.dy, memory + at_y);
+      inner.dy = memory + at_y;
+    }
+    if (turn_out) {
+      inner.out = memory + (out_is_x ? at_x : at_y);
+      if (args.epilogue.residual) {
+        const Layout layout = out_is_x ? plan.problem.x_layout : plan.problem.y_layout;
+        to_layout(part, out_is_y, layout, inner.epilogue.residual, memory + at_residual);
+        inner.epilogue.residual = memory + at_residual;
+      }
+    }
+    kernel.run(inner_part, inner);
+    if (turn_out) to_layout(part, out_is_y, out_is_x ? problem.x_layout : problem.y_layout, inner.out, out);
+    if (part.N == 0) break;
   }
-  kernel.run(plan.problem, inner);
-  if (turn_out) to_layout(problem, out_is_y, out_is_x ? problem.x_layout : problem.y_layout, inner.out, args.out);
   release_large_scratch();
   return true;
 }
