@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/cpu/machine.h"
 #include "core/cpu/parallel.h"
 
 namespace fastconv {
@@ -37,6 +38,14 @@ void run(const T* from, T* to, int64_t batch, int64_t rows, int64_t columns) {
   });
 }
 
+void run_floats(const float* from, float* to, int64_t batch, int64_t rows, int64_t columns) {
+#if defined(__x86_64__)
+  if (best_target() == Target::kAvx512) return transpose_floats_avx512(from, to, batch, rows, columns);
+  if (best_target() == Target::kAvx2) return transpose_floats_avx2(from, to, batch, rows, columns);
+#endif
+  transpose_floats_cpu(from, to, batch, rows, columns);
+}
+
 }  // namespace
 
 void transpose(const void* from, void* to, int64_t batch, int64_t rows, int64_t columns, int64_t element_size) {
@@ -46,7 +55,7 @@ void transpose(const void* from, void* to, int64_t batch, int64_t rows, int64_t 
   }
   switch (element_size) {
     case 2: return run(static_cast<const uint16_t*>(from), static_cast<uint16_t*>(to), batch, rows, columns);
-    case 4: return run(static_cast<const uint32_t*>(from), static_cast<uint32_t*>(to), batch, rows, columns);
+    case 4: return run_floats(static_cast<const float*>(from), static_cast<float*>(to), batch, rows, columns);
     default: return run(static_cast<const uint64_t*>(from), static_cast<uint64_t*>(to), batch, rows, columns);
   }
 }
