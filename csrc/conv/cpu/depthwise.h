@@ -6,7 +6,6 @@
 // Taps outside the image are left out. Work is cut into rows of channel blocks, blocks small enough that the input
 // rows of one output row stay in L1. The weight is packed as [channel vector][r][s][lane].
 #pragma once
-#include <cstdlib>
 
 #include "core/cpu/epilogue.h"
 #include "core/cpu/machine.h"
@@ -79,51 +78,53 @@ void run_tile(const Tile& t) {
   const bool clamps = e.activation == Activation::kNone || e.activation == Activation::kRelu ||
                       e.activation == Activation::kRelu6;
   const bool simple = clamps && !e.scale && !e.residual;
-  const float* shift = simple ? static_cast<const float*>(e.shift) : nullptr;
+  const float* shift = simple && e.shift ? static_cast<const float*>(e.shift) + t.channel : nullptr;
   const Vec low = broadcast(e.activation == Activation::kNone ? -__builtin_inff() : 0.0f);
   const Vec high = broadcast(e.activation == Activation::kRelu6 ? 6.0f : __builtin_inff());
-  const float* in_channels = t.in;
-  const float* w_channels = t.w;
-  for (int64_t c = 0; c < t.channels; c += kLanes, in_channels += kLanes, w_channels += t.w_vector) {
-    const int64_t n = kTail ? t.channels : kLanes;
+  // Copies, which the compiler may keep: stores of vectors could change what `t` points at.
+  const float *in_channels = t.in, *w_channels = t.w;
+  float* out_channels = t.out + t.pixel + t.channel;
+  const int64_t in_row = t.in_row, in_pixel = t.in_pixel, w_row = t.w_row, w_tap = t.w_tap, w_vector = t.w_vector;
+  const int64_t rows = t.rows, begin = t.begin, end = t.end, out_pixel = t.out_pixel, channels = t.channels;
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t n = kTail ? channels : kLanes;
     const auto read = [&](const float* p) { return kTail ? load(p, n) : load(p); };
     Vec sum[kTile];
-    const Vec start = shift ? read(shift + t.channel + c) : zero();
+    const Vec start = shift ? read(shift + c) : zero();
 #pragma GCC unroll 8
     for (int j = 0; j < kTile; ++j) sum[j] = start;
-    const float* in = in_channels;
-    const float* w = w_channels;
-    for (int64_t r = 0; r < t.rows; ++r, in += t.in_row, w += t.w_row) {
+    const float *in = in_channels, *w = w_channels;
+    for (int64_t r = 0; r < rows; ++r, in += in_row, w += w_row) {
       if constexpr (kTaps > 0) {
         Vec weight[kTaps];
 #pragma GCC unroll 8
-        for (int s = 0; s < kTaps; ++s) weight[s] = load(w + s * t.w_tap);
+        for (int s = 0; s < kTaps; ++s) weight[s] = load(w + s * w_tap);
         const float* pixel = in;
 #pragma GCC unroll 32
-        for (int i = 0; i < (kTile - 1) * kStep + kTaps; ++i, pixel += t.in_pixel) {
-          if (kEdge && (i < t.begin || i >= t.end)) continue;
-          const Vec v = read(pixel);
+        for (int i = 0; i < (kTile - 1) * kStep + kTaps; ++i, pixel += in_pixel) {
+          if (kEdge && (i < begin || i >= end)) continue;
+          const Vec v = in_register(read(pixel));
 #pragma GCC unroll 8
           for (int j = 0; j < kTile; ++j)
             if (const int s = i - j * kStep; s >= 0 && s < kTaps) sum[j] = fma(v, weight[s], sum[j]);
         }
       } else {
         for (int64_t s = 0; s < t.taps; ++s) {
-          const Vec weight = load(w + s * t.w_tap);
+          const Vec weight = load(w + s * w_tap);
           const int64_t at = s * t.tap_step;
-          const float* pixel = in + at * t.in_pixel;
+          const float* pixel = in + at * in_pixel;
 #pragma GCC unroll 8
-          for (int j = 0; j < kTile; ++j, pixel += t.in_step * t.in_pixel) {
-            if (const int64_t i = at + j * t.in_step; kEdge && (i < t.begin || i >= t.end)) continue;
+          for (int j = 0; j < kTile; ++j, pixel += t.in_step * in_pixel) {
+            if (const int64_t i = at + j * t.in_step; kEdge && (i < begin || i >= end)) continue;
             sum[j] = fma(read(pixel), weight, sum[j]);
           }
         }
       }
     }
     if (simple) {
-      float* out = t.out + t.pixel + t.channel + c;
+      float* out = out_channels;
 #pragma GCC unroll 8
-      for (int j = 0; j < kTile; ++j, out += t.out_pixel) {
+      for (int j = 0; j < kTile; ++j, out += out_pixel) {
         const Vec y = min(high, max(low, sum[j]));
         if (kTail) store(out, y, n);
         else store(out, y);
@@ -134,6 +135,7 @@ void run_tile(const Tile& t) {
       for (int j = 0; j < kTile; ++j) store(sums + j * kLanes, sum[j]);
       finish_tile(sums, kTile, t, t.channel + c, n);
     }
+    in_channels += kLanes, w_channels += w_vector, out_channels += kLanes;
   }
 }
 
@@ -167,7 +169,9 @@ inline const Tiles& tiles_for(const Axis& a) {
   }
 }
 
-/// Images of one call: `in` and `out` are NHWC with the same channels.
+constexpr int kMaxPhases = 8;
+
+/// One call: images NHWC with the same channels, and the phases of either axis, as many as outputs have steps.
 struct DepthwiseCall {
   int64_t N, channels;
   int64_t in_h, in_w, out_h, out_w;
@@ -175,12 +179,13 @@ struct DepthwiseCall {
   const float* in;
   const float* packed;
   float* out;
-  const Epilogue* epilogue;
+  Epilogue epilogue;
+  Axis rows[kMaxPhases], columns[kMaxPhases];
 };
 
 /// The outputs of one row in one phase of the columns, for the channels [channel, channel_end).
-inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row, Range stripe,
-                    int64_t channel, int64_t channel_end) {
+inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row, int64_t channel,
+                    int64_t channel_end) {
   const Range taps = taps_inside(ah, row, d.in_h);
   const int64_t first_tap = taps.begin, in_row = ah.in_first + ah.in_step * row + ah.tap_step * first_tap;
   const int64_t C = d.channels, span_taps = aw.taps ? (aw.taps - 1) * aw.tap_step + 1 : 0;
@@ -189,17 +194,15 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
   t.w_row = ah.w_step * d.taps_w * kLanes, t.w_tap = aw.w_step * kLanes, t.w_vector = d.taps_h * d.taps_w * kLanes;
   t.rows = taps.end > taps.begin && aw.taps ? taps.end - taps.begin : 0;
   t.taps = aw.taps;
-  t.out = d.out, t.epilogue = d.epilogue, t.out_pixel = aw.step * C;
+  t.out = d.out, t.epilogue = &d.epilogue, t.out_pixel = aw.step * C;
   const int64_t in_base = (n * d.in_h + in_row) * d.in_w * C;
   const int64_t w_base = ((ah.w_first + ah.w_step * first_tap) * d.taps_w + aw.w_first) * kLanes;
   const int64_t out_base = (n * d.out_h + ah.first + ah.step * row) * d.out_w + aw.first;
   const Tiles& tiles = tiles_for(aw);
   const int64_t whole_end = channel_end - (channel_end - channel) % kLanes;
-  if (stripe.end > aw.count) stripe.end = aw.count;
-  const int64_t outputs = stripe.end - stripe.begin, parts = divide_up(outputs, kMaxTile);
+  const int64_t parts = divide_up(aw.count, kMaxTile);
   for (int64_t part = 0; part < parts; ++part) {
-    Range q = part_of(outputs, parts, part);
-    q.begin += stripe.begin, q.end += stripe.begin;
+    const Range q = part_of(aw.count, parts, part);
     const int64_t width = q.end - q.begin, at = aw.in_first + aw.in_step * q.begin;
     const int64_t span = (width - 1) * aw.in_step + span_taps;
     t.begin = at < 0 ? -at : 0;
@@ -216,8 +219,6 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
     if (channel_end > whole_end) run(kTiles<0, 0, true>, whole_end, channel_end);
   }
 }
-
-constexpr int kMaxPhases = 8;
 
 /// How a call is cut: channels into `channel_parts` and rows of all images into `row_parts`, one task for each pair.
 struct Cut {
@@ -237,27 +238,35 @@ inline Cut cut_for(int64_t rows, int64_t vectors, int64_t threads) {
   return best;
 }
 
-/// `rows` and `columns`: the phases of either axis, as many as output rows (columns) have steps.
-inline void run_depthwise(const DepthwiseCall& d, const Axis* rows, const Axis* columns) {
-  static const int64_t kStripe = getenv("STRIPE") ? atoi(getenv("STRIPE")) : 1000000;
-  static const int64_t kBlock = getenv("BLOCK") ? atoi(getenv("BLOCK")) : 1000000;
+/// The output rows [rows.begin, rows.end), counted over all images, of the channel vectors [vectors.begin, vectors.end).
+inline void run_part(const DepthwiseCall& d, Range rows, Range vectors) {
+  // Channels whose input and output rows share L1; not under 4 vectors, for the sake of whole pages.
+  const int64_t row_bytes = (d.rows[0].taps * d.in_w + d.out_w) * static_cast<int64_t>(sizeof(float));
+  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes / kLanes;
+  const int64_t at_once = fitting < 64 / kLanes ? 64 / kLanes : fitting;
+  const int64_t blocks = divide_up(vectors.end - vectors.begin, at_once);
+  for (int64_t begin = rows.begin; begin < rows.end;) {
+    const int64_t n = begin / d.out_h, image_end = (n + 1) * d.out_h;
+    const int64_t end = rows.end < image_end ? rows.end : image_end;
+    for (int64_t block = 0; block < blocks; ++block) {
+      const Range v = part_of(vectors.end - vectors.begin, blocks, block);
+      const int64_t channel = (vectors.begin + v.begin) * kLanes, channel_end = (vectors.begin + v.end) * kLanes;
+      for (int64_t h = begin - n * d.out_h; h < end - n * d.out_h; ++h)
+        for (int64_t phase = 0; phase < d.columns[0].step; ++phase)
+          run_row(d, d.rows[h % d.rows[0].step], d.columns[phase], n, h / d.rows[0].step, channel,
+                  channel_end < d.channels ? channel_end : d.channels);
+    }
+    begin = end;
+  }
+}
+
+inline void run_depthwise(const DepthwiseCall& d) {
   const int64_t vectors = divide_up(d.channels, kLanes);
   const Cut cut = cut_for(d.N * d.out_h, vectors, num_threads());
   parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
-    const Range mine = part_of(d.N * d.out_h, cut.row_parts, task / cut.channel_parts);
-    const Range v = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
-    const int64_t channel_end = v.end * kLanes < d.channels ? v.end * kLanes : d.channels;
-    for (int64_t begin = mine.begin; begin < mine.end;) {
-      const int64_t n = begin / d.out_h;
-      const int64_t end = mine.end < (n + 1) * d.out_h ? mine.end : (n + 1) * d.out_h;
-      for (int64_t c = v.begin * kLanes; c < channel_end; c += kBlock)
-        for (int64_t q = 0; q < columns[0].count; q += kStripe)
-          for (int64_t h = begin - n * d.out_h; h < end - n * d.out_h; ++h)
-            for (int64_t phase = 0; phase < columns[0].step; ++phase)
-              run_row(d, rows[h % rows[0].step], columns[phase], n, h / rows[0].step, {q, q + kStripe}, c,
-                      c + kBlock < channel_end ? c + kBlock : channel_end);
-      begin = end;
-    }
+    const DepthwiseCall own = d;  // reading it from another thread's stack would share lines that thread writes
+    run_part(own, part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts),
+             part_of(vectors, cut.channel_parts, task % cut.channel_parts));
   });
 }
 
