@@ -176,11 +176,11 @@ struct DepthwiseCall {
   int64_t N, channels;
   int64_t in_h, in_w, out_h, out_w;
   int64_t taps_h, taps_w;  // of the packed weight
-  const float* in;
-  const float* packed;
-  float* out;
-  Epilogue epilogue;
-  Axis rows[kMaxPhases], columns[kMaxPhases];
+  const float* in = nullptr;
+  const float* packed = nullptr;
+  float* out = nullptr;
+  Epilogue epilogue = {};
+  Axis rows[kMaxPhases] = {}, columns[kMaxPhases] = {};
 };
 
 /// The outputs of one row in one phase of the columns, for the channels [channel, channel_end).
@@ -238,23 +238,22 @@ inline Cut cut_for(int64_t rows, int64_t vectors, int64_t threads) {
   return best;
 }
 
-/// The output rows [rows.begin, rows.end), counted over all images, of the channel vectors [vectors.begin, vectors.end).
-inline void run_part(const DepthwiseCall& d, Range rows, Range vectors) {
-  // Channels whose input and output rows share L1; not under 4 vectors, for the sake of whole pages.
-  const int64_t row_bytes = (d.rows[0].taps * d.in_w + d.out_w) * static_cast<int64_t>(sizeof(float));
-  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes / kLanes;
+/// Calls `body(n, h, channel, channel_end)` for the rows [rows.begin, rows.end), counted over all images of `height`
+/// rows, of the channel vectors [vectors.begin, vectors.end); `bytes_per_channel` is what a row reads and writes.
+template <class Body>
+void for_each_row(Range rows, int64_t height, Range vectors, int64_t channels, int64_t bytes_per_channel, Body&& body) {
+  // A block of channels that fits into L1; not under 64, for the sake of whole lines and pages.
+  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / bytes_per_channel / kLanes;
   const int64_t at_once = fitting < 64 / kLanes ? 64 / kLanes : fitting;
   const int64_t blocks = divide_up(vectors.end - vectors.begin, at_once);
   for (int64_t begin = rows.begin; begin < rows.end;) {
-    const int64_t n = begin / d.out_h, image_end = (n + 1) * d.out_h;
+    const int64_t n = begin / height, image_end = (n + 1) * height;
     const int64_t end = rows.end < image_end ? rows.end : image_end;
     for (int64_t block = 0; block < blocks; ++block) {
       const Range v = part_of(vectors.end - vectors.begin, blocks, block);
       const int64_t channel = (vectors.begin + v.begin) * kLanes, channel_end = (vectors.begin + v.end) * kLanes;
-      for (int64_t h = begin - n * d.out_h; h < end - n * d.out_h; ++h)
-        for (int64_t phase = 0; phase < d.columns[0].step; ++phase)
-          run_row(d, d.rows[h % d.rows[0].step], d.columns[phase], n, h / d.rows[0].step, channel,
-                  channel_end < d.channels ? channel_end : d.channels);
+      for (int64_t h = begin - n * height; h < end - n * height; ++h)
+        body(n, h, channel, channel_end < channels ? channel_end : channels);
     }
     begin = end;
   }
@@ -265,8 +264,13 @@ inline void run_depthwise(const DepthwiseCall& d) {
   const Cut cut = cut_for(d.N * d.out_h, vectors, num_threads());
   parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
     const DepthwiseCall own = d;  // reading it from another thread's stack would share lines that thread writes
-    run_part(own, part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts),
-             part_of(vectors, cut.channel_parts, task % cut.channel_parts));
+    const Range rows = part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts);
+    const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
+    const int64_t bytes = (own.rows[0].taps * own.in_w + own.out_w) * static_cast<int64_t>(sizeof(float));
+    for_each_row(rows, own.out_h, mine, own.channels, bytes, [&](int64_t n, int64_t h, int64_t begin, int64_t end) {
+      for (int64_t phase = 0; phase < own.columns[0].step; ++phase)
+        run_row(own, own.rows[h % own.rows[0].step], own.columns[phase], n, h / own.rows[0].step, begin, end);
+    });
   });
 }
 
