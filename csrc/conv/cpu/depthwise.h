@@ -6,50 +6,14 @@
 // Taps outside the image are left out. Work is cut into rows of channel blocks, blocks small enough that the input
 // rows of one output row stay in L1. The weight is packed as [channel vector][r][s][lane].
 #pragma once
-#include <cstdlib>
 
+#include "conv/cpu/taps.h"
 #include "core/cpu/epilogue.h"
-#include "core/cpu/machine.h"
-#include "core/cpu/parallel.h"
-#include "core/cpu/simd.h"
-#include "core/kernel.h"
 
 namespace fastconv {
 namespace {
 
 constexpr int kMaxTile = 8;
-
-/// One phase of the output along one axis: output first + step * j, for j < count, reads through tap t the input
-/// in_first + in_step * j + tap_step * t with weight w_first + w_step * t.
-struct Axis {
-  int64_t first, step, count;
-  int64_t in_first, in_step, tap_step;
-  int64_t taps, w_first, w_step;
-};
-
-inline Axis fprop_axis(int64_t outputs, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
-  return {0, 1, outputs, -pad, stride, dilation, taps, 0, 1};
-}
-
-/// Outputs `phase + stride * j` of dgrad: the taps t with phase + pad - t * dilation divisible by the stride reach them,
-/// every `period`-th tap. They are walked from the last to the first, which walks dy forwards.
-inline Axis dgrad_axis(int64_t phase, int64_t outputs, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
-  int64_t period = 1, t = 0;
-  while (period * dilation % stride != 0) ++period;
-  while (t < period && (phase + pad - t * dilation) % stride != 0) ++t;
-  const int64_t count = phase < outputs ? (outputs - phase + stride - 1) / stride : 0;
-  if (t == period || t >= taps) return {phase, stride, count, 0, 1, 1, 0, 0, 0};
-  const int64_t n = (taps - t + period - 1) / period, last = t + (n - 1) * period;
-  return {phase, stride, count, (phase + pad - last * dilation) / stride, 1, period * dilation / stride, n, last, -period};
-}
-
-/// The taps of output j that read inside [0, extent).
-inline Range taps_inside(const Axis& a, int64_t j, int64_t extent) {
-  const int64_t at = a.in_first + a.in_step * j;
-  const int64_t begin = at >= 0 ? 0 : divide_up(-at, a.tap_step);
-  const int64_t end = at >= extent ? 0 : divide_up(extent - at, a.tap_step);
-  return {begin, end < a.taps ? end : a.taps};
-}
 
 /// One tile: kTile outputs of a row, `channels` of them each.
 struct Tile {
@@ -65,66 +29,59 @@ struct Tile {
   int64_t channel, channels;
 };
 
-/// Sums that need more than a shift and a clamp: kept apart, so that tiles stay small.
-__attribute__((noinline)) void finish_tile(const float* sums, int count, const Tile& t, int64_t channel, int64_t n) {
-  for (int j = 0; j < count; ++j)
-    finish_and_store(load(sums + j * kLanes), *t.epilogue, t.out, t.pixel + j * t.out_pixel, channel, n);
-}
-
 /// kTaps taps, neighbours (tap_step 1), at in_step kStep; or any number at any steps where kTaps is 0.
 /// kEdge: some of the span does not exist. kTail: fewer channels than lanes.
 template <int kTile, int kTaps, int kStep, bool kEdge, bool kTail>
 void run_tile(const Tile& t) {
   const Epilogue& e = *t.epilogue;
-  const bool clamps = e.activation == Activation::kNone || e.activation == Activation::kRelu ||
-                      e.activation == Activation::kRelu6;
-  const bool simple = clamps && !e.scale && !e.residual;
-  const float* shift = simple ? static_cast<const float*>(e.shift) : nullptr;
-  const Vec low = broadcast(e.activation == Activation::kNone ? -__builtin_inff() : 0.0f);
-  const Vec high = broadcast(e.activation == Activation::kRelu6 ? 6.0f : __builtin_inff());
-  const float* in_channels = t.in;
-  const float* w_channels = t.w;
-  for (int64_t c = 0; c < t.channels; c += kLanes, in_channels += kLanes, w_channels += t.w_vector) {
-    const int64_t n = kTail ? t.channels : kLanes;
+  const bool simple = is_shift_and_clamp(e);
+  const float* shift = simple && e.shift ? static_cast<const float*>(e.shift) + t.channel : nullptr;
+  const Clamp clamp = clamp_of(e.activation);
+  // Copies, which the compiler may keep: stores of vectors could change what `t` points at.
+  const float *in_channels = t.in, *w_channels = t.w;
+  float* out_channels = t.out + t.pixel + t.channel;
+  const int64_t in_row = t.in_row, in_pixel = t.in_pixel, w_row = t.w_row, w_tap = t.w_tap, w_vector = t.w_vector;
+  const int64_t rows = t.rows, begin = t.begin, end = t.end, out_pixel = t.out_pixel, channels = t.channels;
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t n = kTail ? channels : kLanes;
     const auto read = [&](const float* p) { return kTail ? load(p, n) : load(p); };
     Vec sum[kTile];
-    const Vec start = shift ? read(shift + t.channel + c) : zero();
+    const Vec start = shift ? read(shift + c) : zero();
 #pragma GCC unroll 8
     for (int j = 0; j < kTile; ++j) sum[j] = start;
-    const float* in = in_channels;
-    const float* w = w_channels;
-    for (int64_t r = 0; r < t.rows; ++r, in += t.in_row, w += t.w_row) {
+    const float *in = in_channels, *w = w_channels;
+    for (int64_t r = 0; r < rows; ++r, in += in_row, w += w_row) {
       if constexpr (kTaps > 0) {
         Vec weight[kTaps];
 #pragma GCC unroll 8
-        for (int s = 0; s < kTaps; ++s) weight[s] = load(w + s * t.w_tap);
+        for (int s = 0; s < kTaps; ++s) weight[s] = load(w + s * w_tap);
         const float* pixel = in;
 #pragma GCC unroll 32
-        for (int i = 0; i < (kTile - 1) * kStep + kTaps; ++i, pixel += t.in_pixel) {
-          if (kEdge && (i < t.begin || i >= t.end)) continue;
-          const Vec v = read(pixel);
+        for (int i = 0; i < (kTile - 1) * kStep + kTaps; ++i, pixel += in_pixel) {
+          if (kEdge && (i < begin || i >= end)) continue;
+          const Vec v = in_register(read(pixel));
 #pragma GCC unroll 8
           for (int j = 0; j < kTile; ++j)
             if (const int s = i - j * kStep; s >= 0 && s < kTaps) sum[j] = fma(v, weight[s], sum[j]);
         }
       } else {
         for (int64_t s = 0; s < t.taps; ++s) {
-          const Vec weight = load(w + s * t.w_tap);
+          const Vec weight = load(w + s * w_tap);
           const int64_t at = s * t.tap_step;
-          const float* pixel = in + at * t.in_pixel;
+          const float* pixel = in + at * in_pixel;
 #pragma GCC unroll 8
-          for (int j = 0; j < kTile; ++j, pixel += t.in_step * t.in_pixel) {
-            if (const int64_t i = at + j * t.in_step; kEdge && (i < t.begin || i >= t.end)) continue;
+          for (int j = 0; j < kTile; ++j, pixel += t.in_step * in_pixel) {
+            if (const int64_t i = at + j * t.in_step; kEdge && (i < begin || i >= end)) continue;
             sum[j] = fma(read(pixel), weight, sum[j]);
           }
         }
       }
     }
     if (simple) {
-      float* out = t.out + t.pixel + t.channel + c;
+      float* out = out_channels;
 #pragma GCC unroll 8
-      for (int j = 0; j < kTile; ++j, out += t.out_pixel) {
-        const Vec y = min(high, max(low, sum[j]));
+      for (int j = 0; j < kTile; ++j, out += out_pixel) {
+        const Vec y = apply(clamp, sum[j]);
         if (kTail) store(out, y, n);
         else store(out, y);
       }
@@ -132,8 +89,9 @@ void run_tile(const Tile& t) {
       float sums[kTile * kLanes];
 #pragma GCC unroll 8
       for (int j = 0; j < kTile; ++j) store(sums + j * kLanes, sum[j]);
-      finish_tile(sums, kTile, t, t.channel + c, n);
+      finish_tile(sums, kTile, e, t.out, t.pixel, out_pixel, t.channel + c, n);
     }
+    in_channels += kLanes, w_channels += w_vector, out_channels += kLanes;
   }
 }
 
@@ -167,20 +125,21 @@ inline const Tiles& tiles_for(const Axis& a) {
   }
 }
 
-/// Images of one call: `in` and `out` are NHWC with the same channels.
+/// One call: images NHWC with the same channels, and the phases of either axis, as many as outputs have steps.
 struct DepthwiseCall {
   int64_t N, channels;
   int64_t in_h, in_w, out_h, out_w;
   int64_t taps_h, taps_w;  // of the packed weight
-  const float* in;
-  const float* packed;
-  float* out;
-  const Epilogue* epilogue;
+  const float* in = nullptr;
+  const float* packed = nullptr;
+  float* out = nullptr;
+  Epilogue epilogue = {};
+  Axis rows[kMaxPhases] = {}, columns[kMaxPhases] = {};
 };
 
 /// The outputs of one row in one phase of the columns, for the channels [channel, channel_end).
-inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row, Range stripe,
-                    int64_t channel, int64_t channel_end) {
+inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row, int64_t channel,
+                    int64_t channel_end) {
   const Range taps = taps_inside(ah, row, d.in_h);
   const int64_t first_tap = taps.begin, in_row = ah.in_first + ah.in_step * row + ah.tap_step * first_tap;
   const int64_t C = d.channels, span_taps = aw.taps ? (aw.taps - 1) * aw.tap_step + 1 : 0;
@@ -189,17 +148,15 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
   t.w_row = ah.w_step * d.taps_w * kLanes, t.w_tap = aw.w_step * kLanes, t.w_vector = d.taps_h * d.taps_w * kLanes;
   t.rows = taps.end > taps.begin && aw.taps ? taps.end - taps.begin : 0;
   t.taps = aw.taps;
-  t.out = d.out, t.epilogue = d.epilogue, t.out_pixel = aw.step * C;
+  t.out = d.out, t.epilogue = &d.epilogue, t.out_pixel = aw.step * C;
   const int64_t in_base = (n * d.in_h + in_row) * d.in_w * C;
   const int64_t w_base = ((ah.w_first + ah.w_step * first_tap) * d.taps_w + aw.w_first) * kLanes;
   const int64_t out_base = (n * d.out_h + ah.first + ah.step * row) * d.out_w + aw.first;
   const Tiles& tiles = tiles_for(aw);
   const int64_t whole_end = channel_end - (channel_end - channel) % kLanes;
-  if (stripe.end > aw.count) stripe.end = aw.count;
-  const int64_t outputs = stripe.end - stripe.begin, parts = divide_up(outputs, kMaxTile);
+  const int64_t parts = divide_up(aw.count, kMaxTile);
   for (int64_t part = 0; part < parts; ++part) {
-    Range q = part_of(outputs, parts, part);
-    q.begin += stripe.begin, q.end += stripe.begin;
+    const Range q = part_of(aw.count, parts, part);
     const int64_t width = q.end - q.begin, at = aw.in_first + aw.in_step * q.begin;
     const int64_t span = (width - 1) * aw.in_step + span_taps;
     t.begin = at < 0 ? -at : 0;
@@ -217,47 +174,18 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
   }
 }
 
-constexpr int kMaxPhases = 8;
-
-/// How a call is cut: channels into `channel_parts` and rows of all images into `row_parts`, one task for each pair.
-struct Cut {
-  int64_t row_parts, channel_parts;
-};
-
-/// Rows first: a task's memory is then one piece, which no other core's prefetcher touches. Channels are cut where
-/// rows are too few to be shared out evenly.
-inline Cut cut_for(int64_t rows, int64_t vectors, int64_t threads) {
-  Cut best{threads, 1};
-  int64_t least = divide_up(rows, threads) * vectors;
-  for (int64_t parts = 2; parts <= threads && parts * 4 <= vectors; ++parts) {
-    if (threads % parts != 0) continue;
-    const int64_t load = divide_up(rows, threads / parts) * divide_up(vectors, parts);
-    if (load * 21 < least * 20) best = {threads / parts, parts}, least = load;
-  }
-  return best;
-}
-
-/// `rows` and `columns`: the phases of either axis, as many as output rows (columns) have steps.
-inline void run_depthwise(const DepthwiseCall& d, const Axis* rows, const Axis* columns) {
-  static const int64_t kStripe = getenv("STRIPE") ? atoi(getenv("STRIPE")) : 1000000;
-  static const int64_t kBlock = getenv("BLOCK") ? atoi(getenv("BLOCK")) : 1000000;
+inline void run_depthwise(const DepthwiseCall& d) {
   const int64_t vectors = divide_up(d.channels, kLanes);
   const Cut cut = cut_for(d.N * d.out_h, vectors, num_threads());
   parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
-    const Range mine = part_of(d.N * d.out_h, cut.row_parts, task / cut.channel_parts);
-    const Range v = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
-    const int64_t channel_end = v.end * kLanes < d.channels ? v.end * kLanes : d.channels;
-    for (int64_t begin = mine.begin; begin < mine.end;) {
-      const int64_t n = begin / d.out_h;
-      const int64_t end = mine.end < (n + 1) * d.out_h ? mine.end : (n + 1) * d.out_h;
-      for (int64_t c = v.begin * kLanes; c < channel_end; c += kBlock)
-        for (int64_t q = 0; q < columns[0].count; q += kStripe)
-          for (int64_t h = begin - n * d.out_h; h < end - n * d.out_h; ++h)
-            for (int64_t phase = 0; phase < columns[0].step; ++phase)
-              run_row(d, rows[h % rows[0].step], columns[phase], n, h / rows[0].step, {q, q + kStripe}, c,
-                      c + kBlock < channel_end ? c + kBlock : channel_end);
-      begin = end;
-    }
+    const DepthwiseCall own = d;  // reading it from another thread's stack would share lines that thread writes
+    const Range rows = part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts);
+    const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
+    const int64_t bytes = (own.rows[0].taps * own.in_w + own.out_w) * static_cast<int64_t>(sizeof(float));
+    for_each_row(rows, own.out_h, mine, own.channels, bytes, [&](int64_t n, int64_t h, int64_t begin, int64_t end) {
+      for (int64_t phase = 0; phase < own.columns[0].step; ++phase)
+        run_row(own, own.rows[h % own.rows[0].step], own.columns[phase], n, h / own.rows[0].step, begin, end);
+    });
   });
 }
 

@@ -15,12 +15,12 @@ const char* why_not(const ConvProblem& p) {
 }
 
 void run(const ConvProblem& p, const ConvArgs& args) {
-  Axis rows[kMaxPhases], columns[kMaxPhases];
-  for (int64_t i = 0; i < p.stride_h; ++i) rows[i] = dgrad_axis(i, p.H, p.R, p.stride_h, p.pad_h, p.dilation_h);
-  for (int64_t i = 0; i < p.stride_w; ++i) columns[i] = dgrad_axis(i, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
-  run_depthwise({p.N, p.C, p.P, p.Q, p.H, p.W, p.R, p.S, static_cast<const float*>(args.dy),
-                 static_cast<const float*>(args.packed), static_cast<float*>(args.out), &args.epilogue},
-                rows, columns);
+  DepthwiseCall call{p.N, p.C, p.P, p.Q, p.H, p.W, p.R, p.S};
+  call.in = static_cast<const float*>(args.dy), call.out = static_cast<float*>(args.out);
+  call.packed = static_cast<const float*>(args.packed), call.epilogue = args.epilogue;
+  for (int64_t i = 0; i < p.stride_h; ++i) call.rows[i] = dgrad_axis(i, p.H, p.R, p.stride_h, p.pad_h, p.dilation_h);
+  for (int64_t i = 0; i < p.stride_w; ++i) call.columns[i] = dgrad_axis(i, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
+  run_depthwise(call);
 }
 
 }  // namespace

@@ -9,11 +9,12 @@ namespace fastconv {
 namespace {
 
 void run(const ConvProblem& p, const ConvArgs& args) {
-  const Axis rows = fprop_axis(p.P, p.R, p.stride_h, p.pad_h, p.dilation_h);
-  const Axis columns = fprop_axis(p.Q, p.S, p.stride_w, p.pad_w, p.dilation_w);
-  run_depthwise({p.N, p.C, p.H, p.W, p.P, p.Q, p.R, p.S, static_cast<const float*>(args.x),
-                 static_cast<const float*>(args.packed), static_cast<float*>(args.out), &args.epilogue},
-                &rows, &columns);
+  DepthwiseCall call{p.N, p.C, p.H, p.W, p.P, p.Q, p.R, p.S};
+  call.in = static_cast<const float*>(args.x), call.out = static_cast<float*>(args.out);
+  call.packed = static_cast<const float*>(args.packed), call.epilogue = args.epilogue;
+  call.rows[0] = fprop_axis(p.P, p.R, p.stride_h, p.pad_h, p.dilation_h);
+  call.columns[0] = fprop_axis(p.Q, p.S, p.stride_w, p.pad_w, p.dilation_w);
+  run_depthwise(call);
 }
 
 }  // namespace

@@ -41,5 +41,29 @@ FASTCONV_INLINE void finish_and_store(Vec sum, const Epilogue& e, float* out, in
   else store(out + pixel + channel, sum, n);
 }
 
+/// Whether the epilogue is a shift, which sums may start from, and a clamp.
+FASTCONV_INLINE bool is_shift_and_clamp(const Epilogue& e) {
+  return !e.scale && !e.residual && (e.activation == Activation::kNone || e.activation == Activation::kRelu ||
+                                     e.activation == Activation::kRelu6);
+}
+
+struct Clamp {
+  Vec low, high;
+};
+FASTCONV_INLINE Clamp clamp_of(Activation activation) {
+  return {broadcast(activation == Activation::kNone ? -__builtin_inff() : 0.0f),
+          broadcast(activation == Activation::kRelu6 ? 6.0f : __builtin_inff())};
+}
+/// NaN stays NaN.
+FASTCONV_INLINE Vec apply(const Clamp& clamp, Vec x) { return min(clamp.high, max(clamp.low, x)); }
+
+/// The whole epilogue for `count` output pixels, `out_pixel` apart, whose sums lie in `sums`. For kernels that are
+/// compiled in many shapes: out of line, so that each of them stays small.
+__attribute__((noinline)) void finish_tile(const float* sums, int count, const Epilogue& e, float* out, int64_t pixel,
+                                           int64_t out_pixel, int64_t channel, int64_t n) {
+  for (int j = 0; j < count; ++j)
+    finish_and_store(load(sums + j * kLanes), e, out, pixel + j * out_pixel, channel, n);
+}
+
 }  // namespace
 }  // namespace fastconv

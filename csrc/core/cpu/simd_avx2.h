@@ -23,6 +23,11 @@ inline Vec broadcast(float x) { return {_mm256_set1_ps(x)}; }
 inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 /// The first n lanes of memory, zero in the rest, which are not read.
 inline Vec load(const float* p, int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
+/// The same value, which the compiler must hold in a register: it would else read memory again at every use.
+inline Vec in_register(Vec a) {
+  asm("" : "+x"(a.v));
+  return a;
+}
 inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 inline void store(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
 inline Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }

@@ -33,6 +33,15 @@ inline Vec load(const float* p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) a.v[i] = p[i];
   return a;
 }
+/// The same value, which the compiler must hold in a register: it would else read memory again at every use.
+inline Vec in_register(Vec a) {
+#if defined(__SSE2__)
+  asm("" : "+x"(a.v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(a.v));
+#endif
+  return a;
+}
 inline void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof(a.v)); }
 inline void store(float* p, Vec a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = a.v[i];

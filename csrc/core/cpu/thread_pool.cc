@@ -26,7 +26,7 @@ class Workers {
     workers_.clear();
     stop_ = false;
     threads_ = threads;
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, seen = round_.load()] { loop(seen); });
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i, seen = round_.load()] { loop(i, seen); });
   }
 
   int threads() const { return threads_; }
@@ -39,24 +39,25 @@ class Workers {
     {
       std::lock_guard lock(mutex_);
       body_ = body, context_ = context, tasks_ = tasks;
-      next_ = 0;
       busy_ = static_cast<int>(workers_.size());
       ++round_;
     }
     wake_.notify_all();
-    work();
+    work(0);
     while (busy_.load(std::memory_order_acquire) > 0) {
     }
   }
 
  private:
-  void work() {
+  /// Each thread has the same part in every call, as under torch: what it wrote may still be in its core's cache.
+  void work(int thread) {
     inside = true;
-    for (int64_t task; (task = next_++) < tasks_;) body_(context_, task);
+    const Range mine = part_of(tasks_, threads_, thread);
+    for (int64_t task = mine.begin; task < mine.end; ++task) body_(context_, task);
     inside = false;
   }
 
-  void loop(uint64_t seen) {
+  void loop(int thread, uint64_t seen) {
     for (;;) {
       for (int spin = 0; spin < 20000 && round_.load(std::memory_order_acquire) == seen; ++spin) {
       }
@@ -67,7 +68,7 @@ class Workers {
       seen = round_.load();
       { std::lock_guard lock(mutex_); }  // the round's fields are complete once the lock is free
       if (stop_) return;
-      work();
+      work(thread);
       busy_.fetch_sub(1, std::memory_order_release);
     }
   }
@@ -77,7 +78,6 @@ class Workers {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<uint64_t> round_{0};
-  std::atomic<int64_t> next_{0};
   std::atomic<int> busy_{0};
   std::atomic<bool> stop_{false};
   int threads_ = 1;

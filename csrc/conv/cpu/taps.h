@@ -1,0 +1,85 @@
+// What kernels that walk filter taps along rows share: taps of an axis, the cut of rows and channels.
+#pragma once
+
+#include "core/cpu/machine.h"
+#include "core/cpu/parallel.h"
+#include "core/cpu/simd.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int kMaxPhases = 8;
+
+/// One phase of the output along one axis: output first + step * j, for j < count, reads through tap t the input
+/// in_first + in_step * j + tap_step * t with weight w_first + w_step * t.
+struct Axis {
+  int64_t first, step, count;
+  int64_t in_first, in_step, tap_step;
+  int64_t taps, w_first, w_step;
+};
+
+inline Axis fprop_axis(int64_t outputs, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
+  return {0, 1, outputs, -pad, stride, dilation, taps, 0, 1};
+}
+
+/// Outputs `phase + stride * j` of dgrad: the taps t with phase + pad - t * dilation divisible by the stride reach them,
+/// every `period`-th tap. They are walked from the last to the first, which walks dy forwards.
+inline Axis dgrad_axis(int64_t phase, int64_t outputs, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
+  int64_t period = 1, t = 0;
+  while (period * dilation % stride != 0) ++period;
+  while (t < period && (phase + pad - t * dilation) % stride != 0) ++t;
+  const int64_t count = phase < outputs ? (outputs - phase + stride - 1) / stride : 0;
+  if (t == period || t >= taps) return {phase, stride, count, 0, 1, 1, 0, 0, 0};
+  const int64_t n = (taps - t + period - 1) / period, last = t + (n - 1) * period;
+  return {phase, stride, count, (phase + pad - last * dilation) / stride, 1, period * dilation / stride, n, last, -period};
+}
+
+/// The taps of output j that read inside [0, extent).
+inline Range taps_inside(const Axis& a, int64_t j, int64_t extent) {
+  const int64_t at = a.in_first + a.in_step * j;
+  const int64_t begin = at >= 0 ? 0 : divide_up(-at, a.tap_step);
+  const int64_t end = at >= extent ? 0 : divide_up(extent - at, a.tap_step);
+  return {begin, end < a.taps ? end : a.taps};
+}
+
+/// How a call is cut: channels into `channel_parts` and rows of all images into `row_parts`, one task for each pair.
+struct Cut {
+  int64_t row_parts, channel_parts;
+};
+
+/// Rows first: a task's memory is then one piece, which no other core's prefetcher touches. Channels are cut where
+/// rows are too few to be shared out evenly.
+inline Cut cut_for(int64_t rows, int64_t vectors, int64_t threads) {
+  Cut best{threads, 1};
+  int64_t least = divide_up(rows, threads) * vectors;
+  for (int64_t parts = 2; parts <= threads && parts * 4 <= vectors; ++parts) {
+    if (threads % parts != 0) continue;
+    const int64_t load = divide_up(rows, threads / parts) * divide_up(vectors, parts);
+    if (load * 21 < least * 20) best = {threads / parts, parts}, least = load;
+  }
+  return best;
+}
+
+/// Calls `body(n, h, channel, channel_end)` for the rows [rows.begin, rows.end), counted over all images of `height`
+/// rows, of the channel vectors [vectors.begin, vectors.end); `bytes_per_channel` is what a row reads and writes.
+template <class Body>
+void for_each_row(Range rows, int64_t height, Range vectors, int64_t channels, int64_t bytes_per_channel, Body&& body) {
+  // A block of channels that fits into L1; not under 64, for the sake of whole lines and pages.
+  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / bytes_per_channel / kLanes;
+  const int64_t at_once = fitting < 64 / kLanes ? 64 / kLanes : fitting;
+  const int64_t blocks = divide_up(vectors.end - vectors.begin, at_once);
+  for (int64_t begin = rows.begin; begin < rows.end;) {
+    const int64_t n = begin / height, image_end = (n + 1) * height;
+    const int64_t end = rows.end < image_end ? rows.end : image_end;
+    for (int64_t block = 0; block < blocks; ++block) {
+      const Range v = part_of(vectors.end - vectors.begin, blocks, block);
+      const int64_t channel = (vectors.begin + v.begin) * kLanes, channel_end = (vectors.begin + v.end) * kLanes;
+      for (int64_t h = begin - n * height; h < end - n * height; ++h)
+        body(n, h, channel, channel_end < channels ? channel_end : channels);
+    }
+    begin = end;
+  }
+}
+
+}  // namespace
+}  // namespace fastconv
