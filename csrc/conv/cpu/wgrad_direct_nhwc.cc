@@ -6,6 +6,7 @@
 // of channels, panels and pixels, as costs least; parts that share weights are added in their order, so the result does
 // not depend on timing. The last pass writes dw through the weight's own strides.
 
+#include "conv/cpu/write_dw.h"
 #include "core/cpu/gemm.h"
 #include "core/cpu/machine.h"
 #include "core/cpu/parallel.h"
@@ -15,10 +16,7 @@ namespace fastconv {
 namespace {
 
 constexpr int64_t kPixels = 224;  // a block's pixels: a panel of its dy stays in L1 beside the rows of x that stream by
-constexpr int64_t kRowsOfDw = 512;  // rows of dw (r, s, c) per block of channels, where there are as many
-
-int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr int64_t kRowsOfDw = 600;  // rows of dw (r, s, c) per block of channels, where there are as many
 
 /// The same sums with fewer extents: without taps, padding and stride all pixels are one row.
 ConvProblem flattened(const ConvProblem& problem) {
@@ -106,7 +104,7 @@ Plan plan_for(const ConvProblem& p) {
 struct Block {
   int64_t n, p, q, images, rows, columns;
 };
-Block block_at(const ConvProblem& p, const Plan& plan, int64_t index) {
+inline Block block_at(const ConvProblem& p, const Plan& plan, int64_t index) {
   const int64_t n = index / (plan.row_blocks * plan.column_blocks) * plan.images;
   const int64_t row = index / plan.column_blocks % plan.row_blocks * plan.rows;
   const int64_t column = index % plan.column_blocks * plan.columns;
@@ -177,12 +175,14 @@ struct Runs {
 };
 
 template <int MR, int NV>
-__attribute__((noinline)) void tile(const Runs& runs, const float* x, const float* dy, bool first, float* dw) {
+__attribute__((noinline)) void tile(const Runs& runs, const float* x, const float* dy, Ahead ahead, bool first,
+                                    float* dw) {
   Vec acc[MR][NV];
   clear(acc);
   for (int64_t i = 0; i < runs.images; ++i)
     for (int64_t row = 0; row < runs.rows; ++row) {
-      accumulate_transposed<MR, NV>(acc, x + i * runs.image_step + row * runs.row_step, runs.step, dy, runs.length);
+      accumulate_transposed<MR, NV>(acc, x + i * runs.image_step + row * runs.row_step, runs.step, dy, runs.length,
+                                    ahead);
       dy += runs.length * NV * kLanes;
     }
 #pragma GCC unroll 16
@@ -194,10 +194,33 @@ __attribute__((noinline)) void tile(const Runs& runs, const float* x, const floa
     }
 }
 
+/// Memory of the next block, fetched piece by piece while this block is summed: packing waits for memory otherwise.
+struct Stream {
+  const float *at, *end;
+  int64_t step;
+  bool left() const { return at < end; }
+  Ahead take(int64_t pieces) {
+    const Ahead ahead{at, step};
+    at += pieces * step;
+    return ahead;
+  }
+};
+
+/// The pixels of x under a block, where they are read whole.
+Stream x_stream(const ConvProblem& p, const Plan& plan, const Block& block, const float* x, int64_t channels) {
+  if (channels != p.C || plan.take_w != 1) return {x, x, 0};
+  const int64_t h = least(p.H, most(0, block.p * p.stride_h - p.pad_h));
+  const int64_t w = least(p.W, most(0, block.q * p.stride_w - p.pad_w));
+  const float* from = x + ((block.n * p.H + h) * p.W + w) * p.C;
+  const float* end = x + p.x_elements();
+  const int64_t floats = block.images * plan.x_rows * plan.x_columns * p.C;
+  return {from, end - from < floats ? end : from + floats, kPanel};
+}
+
 /// Adds one block of pixels to the working dw of one block of channels and one panel.
 template <int NV>
 void add_block(const ConvProblem& p, const Plan& plan, const Block& block, const float* x, int64_t channels,
-               const float* dy, bool first, float* dw) {
+               const float* dy, Stream next_dy, Stream* next_x, bool first, float* dw) {
   const int64_t row_floats = plan.x_columns * channels;
   Runs runs{block.images,          block.rows, block.columns, plan.x_rows * row_floats, plan.step_h * row_floats,
             plan.step_w * channels};
@@ -206,39 +229,20 @@ void add_block(const ConvProblem& p, const Plan& plan, const Block& block, const
   const bool dense_row = p.dilation_w == 1;
   const int64_t segments = dense_row ? 1 : p.S, length = dense_row ? p.S * channels : channels;
   const Tiling tiling = tile_rows(length);
+  const int64_t fetches = block.images * block.rows * (block.columns / 4);
   for (int64_t r = 0; r < p.R; ++r)
     for (int64_t s = 0; s < segments; ++s) {
       const float* from = x + r * p.dilation_h * row_floats + s * p.dilation_w * channels;
       for (int64_t m = 0; m < length; m += tiling.height) {
-        with_rows(least(tiling.height, length - m),
-                  [&](auto rows) { tile<decltype(rows)::value, NV>(runs, from + m, dy, first, dw + m * kPanel); });
+        const Ahead ahead = next_dy.left()   ? next_dy.take(fetches)
+                            : next_x->left() ? next_x->take(fetches)
+                                             : Ahead{dy, 0};
+        with_rows(least(tiling.height, length - m), [&](auto rows) {
+          tile<decltype(rows)::value, NV>(runs, from + m, dy, ahead, first, dw + m * kPanel);
+        });
       }
       dw += length * kPanel;
     }
-}
-
-/// dw[.. k0 + 0 .. n, c0 + 0 .. channels ..] from the working dw of the parts, added in their order.
-void write_dw(const ConvProblem& p, const Filter& w, int64_t g, int64_t k0, int64_t n, int64_t c0, int64_t channels,
-              const float* work, int64_t parts, int64_t part_floats) {
-  const int64_t taps = p.R * p.S, tap_floats = channels * kPanel;
-  for (int64_t c = 0; c < channels; ++c)
-    for (int64_t k = 0; k < n; ++k) {
-      float* to = static_cast<float*>(w.data) + w.offset(g, k0 + k, c0 + c, 0, 0, 0);
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        const float* from = work + tap * tap_floats + c * kPanel + k;
-        float sum = from[0];
-        for (int64_t part = 1; part < parts; ++part) sum += from[part * part_floats];
-        to[tap / p.S * w.stride_r + tap % p.S * w.stride_s] = sum;
-      }
-    }
-}
-
-void zero_dw(const ConvProblem& p, const Filter& w) {
-  for (int64_t g = 0; g < p.groups; ++g)
-    for (int64_t k = 0; k < p.K_per_group(); ++k)
-      for (int64_t c = 0; c < p.C_per_group(); ++c)
-        for (int64_t r = 0; r < p.R; ++r)
-          for (int64_t s = 0; s < p.S; ++s) static_cast<float*>(w.data)[w.offset(g, k, c, 0, r, s)] = 0;
 }
 
 size_t workspace(const ConvProblem& problem) {
@@ -274,16 +278,21 @@ void run(const ConvProblem& problem, const ConvArgs& args) {
         const Block block = block_at(p, plan, index);
         const int64_t g = unit / plan.c_blocks, c = unit % plan.c_blocks * plan.channels, channels = channels_of(unit);
         copy_x(p, plan, block, x, g * p.C_per_group() + c, channels, x_copy);
+        const Block next = block_at(p, plan, index + 1 < blocks.end ? index + 1 : blocks.begin);
+        const int64_t pixels = next.images * next.rows * next.columns;
+        const float* next_dy_pixel = dy + ((next.n * p.P + next.p) * p.Q + next.q) * p.K + g * p.K_per_group();
+        Stream next_x = x_stream(p, plan, next, x, channels);
         for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
           const int64_t k = panel * kPanel, n = least(kPanel, p.K_per_group() - k);
           float* dw = tile_at(unit, panel) + pixel_part * part_floats;
           const bool first = index == blocks.begin;
+          const Stream next_dy{next_dy_pixel + k, next_dy_pixel + k + pixels * p.K, p.K};
           if (n > kLanes) {
             pack_dy<2>(p, block, dy, g * p.K_per_group() + k, n, dy_copy);
-            add_block<2>(p, plan, block, x_copy, channels, dy_copy, first, dw);
+            add_block<2>(p, plan, block, x_copy, channels, dy_copy, next_dy, &next_x, first, dw);
           } else {
             pack_dy<1>(p, block, dy, g * p.K_per_group() + k, n, dy_copy);
-            add_block<1>(p, plan, block, x_copy, channels, dy_copy, first, dw);
+            add_block<1>(p, plan, block, x_copy, channels, dy_copy, next_dy, &next_x, first, dw);
           }
         }
       }

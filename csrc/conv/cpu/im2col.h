@@ -1,0 +1,138 @@
+// What the im2col kernels share: rows of the explicit matrix, packed columns, and the matrix product on blocks of it.
+//
+// The matrix has a row for each output pixel and a column for each weight of a filter, in the order (r, s, c), so that
+// a row is made of pieces of NHWC pixels. Only a block of it exists at a time. float32 uses the register tile; float64
+// a plain blocked loop.
+#pragma once
+
+#include "conv/cpu/ref.h"
+#include "core/cpu/epilogue.h"
+#include "core/cpu/gemm.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int64_t kBlockBytes = 1 << 19;  // of the explicit matrix, for each thread: half a common L2
+
+/// Columns of a packed panel.
+template <class T>
+constexpr int64_t kColumns = std::is_same_v<T, float> ? kPanel : 16;
+
+inline int64_t clamp(int64_t value, int64_t low, int64_t high) {
+  return value > high ? (high < low ? low : high) : value < low ? low : value;
+}
+
+/// Columns of the matrix for one group.
+inline int64_t depth_of(const ConvProblem& p) { return p.R * p.S * p.C_per_group(); }
+
+/// Rows of the matrix that fill a block, for rows of `columns` elements.
+inline int64_t rows_in_block(const ConvProblem& p, int64_t columns) {
+  return clamp(kBlockBytes / (columns * element_size(p.dtype)), 1, 256);
+}
+
+/// Columns [begin, end) of the matrix row for output pixel (n, i, j) of group g.
+template <class T>
+void fill_row(const ConvProblem& p, const T* x, int64_t g, int64_t n, int64_t i, int64_t j, int64_t begin, int64_t end,
+              T* to) {
+  const int64_t C = p.C_per_group();
+  for (int64_t m = begin; m < end;) {
+    const int64_t tap = m / C, c = m % C, left = C - c < end - m ? C - c : end - m;
+    const int64_t h = i * p.stride_h - p.pad_h + tap / p.S * p.dilation_h;
+    const int64_t w = j * p.stride_w - p.pad_w + tap % p.S * p.dilation_w;
+    if (h >= 0 && h < p.H && w >= 0 && w < p.W) {
+      const T* from = x + ((n * p.H + h) * p.W + w) * p.C + g * C + c;
+      for (int64_t e = 0; e < left; ++e) to[e] = from[e];
+    } else {
+      for (int64_t e = 0; e < left; ++e) to[e] = T(0);
+    }
+    m += left, to += left;
+  }
+}
+
+/// Rows for `count` output pixels from the one numbered `pixel` on.
+template <class T>
+void fill_rows(const ConvProblem& p, const T* x, int64_t g, int64_t pixel, int64_t count, int64_t begin, int64_t end,
+               T* to) {
+  for (int64_t i = 0; i < count; ++i, to += end - begin) {
+    const int64_t at = pixel + i;
+    fill_row(p, x, g, at / (p.P * p.Q), at / p.Q % p.P, at % p.Q, begin, end, to);
+  }
+}
+
+/// Where a product goes: row i to data + pixel + i * pixel_stride, channels [channel, channel + n).
+template <class T>
+struct Target2d {
+  T* data;
+  int64_t pixel, pixel_stride, channel, n;
+  bool add;                  // to what is there, instead of replacing it
+  const Epilogue* epilogue;  // null for none
+};
+
+/// out[i][j] = sum over l of a[i * a_row + l * a_step] * b[l * kColumns + j]. One of a_row and a_step is 1.
+inline void product(int64_t rows, int64_t length, const float* a, int64_t a_row, int64_t a_step, const float* b,
+                    const Target2d<float>& out) {
+  const Tiling tiling = tile_rows(rows);
+  const Epilogue none;
+  for (int64_t i = 0; i < rows; i += tiling.height)
+    with_rows(rows - i < tiling.height ? rows - i : tiling.height, [&](auto count) {
+      constexpr int kRows = decltype(count)::value;
+      Vec acc[kRows][kTileVectors];
+      clear(acc);
+      Ahead ahead{b, 0};
+      if (a_step == 1) accumulate<kRows, kTileVectors>(acc, a + i * a_row, a_row, b, length);
+      else accumulate_transposed<kRows, kTileVectors>(acc, a + i, a_step, b, length, ahead);
+#pragma GCC unroll 16
+      for (int m = 0; m < kRows; ++m)
+#pragma GCC unroll 4
+        for (int j = 0; j < kTileVectors; ++j) {
+          const int64_t n = clamp(out.n - j * kLanes, 0, kLanes), pixel = out.pixel + (i + m) * out.pixel_stride;
+          if (n == 0) continue;
+          if (out.add) acc[m][j] = acc[m][j] + load(out.data + pixel + out.channel + j * kLanes, n);
+          finish_and_store(acc[m][j], out.epilogue ? *out.epilogue : none, out.data, pixel, out.channel + j * kLanes,
+                           n);
+        }
+    });
+}
+
+inline void product(int64_t rows, int64_t length, const double* a, int64_t a_row, int64_t a_step, const double* b,
+                    const Target2d<double>& out) {
+  constexpr int64_t kRows = 4, kWidth = kColumns<double>;
+  for (int64_t i = 0; i < rows; i += kRows) {
+    const int64_t height = rows - i < kRows ? rows - i : kRows;
+    double acc[kRows][kWidth] = {};
+    for (int64_t l = 0; l < length; ++l)
+      for (int64_t m = 0; m < height; ++m) {
+        const double value = a[(i + m) * a_row + l * a_step];
+        for (int64_t j = 0; j < kWidth; ++j) acc[m][j] += value * b[l * kWidth + j];
+      }
+    for (int64_t m = 0; m < height; ++m)
+      for (int64_t j = 0; j < out.n; ++j) {
+        const int64_t index = out.pixel + (i + m) * out.pixel_stride + out.channel + j;
+        const double sum = out.add ? acc[m][j] + out.data[index] : acc[m][j];
+        out.data[index] = out.epilogue ? finish<double>(sum, *out.epilogue, out.channel + j, index) : sum;
+      }
+  }
+}
+
+/// Calls `body(T{})` with the problem's element type, float or double.
+template <class Body>
+void with_real(const ConvProblem& p, Body&& body) {
+  if (p.dtype == DType::kFloat64) body(double{});
+  else body(float{});
+}
+
+inline const char* im2col_why_not(const ConvProblem& p) {
+  if (p.dtype != DType::kFloat32 && p.dtype != DType::kFloat64) return "takes float32 and float64 only";
+  if (!p.is_2d()) return "takes 1-d and 2-d problems only";
+  if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels_last only";
+  return nullptr;
+}
+
+/// Elements of packed columns: [group][panel][row][kColumns], the last panel filled up with zeros.
+template <class T>
+int64_t packed_elements(int64_t groups, int64_t rows, int64_t columns) {
+  return groups * divide_up(columns, kColumns<T>) * rows * kColumns<T>;
+}
+
+}  // namespace
+}  // namespace fastconv
