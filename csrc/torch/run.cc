@@ -2,8 +2,6 @@
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
 
-#include <algorithm>
-
 #include "core/cpu/half.h"
 #include "core/cpu/parallel.h"
 
@@ -158,20 +156,18 @@ Tensor run_bias_grad(const Tensor& grad, const Call& call) {
 }
 
 Ints gradient_strides(const Shape& weight) {
-  Ints sizes, strides;
-  sizes.count = strides.count = weight.dim;
-  std::copy_n(weight.sizes, weight.dim, sizes.values);
-  std::copy_n(weight.strides, weight.dim, strides.values);
-  int64_t order[Ints::kMax];
-  for (int64_t d = 0; d < weight.dim; ++d) order[d] = d;
-  std::sort(order, order + weight.dim, [&](int64_t a, int64_t b) {
-    return sizes[a] == 1 ? sizes[b] != 1 : sizes[b] != 1 && strides[a] < strides[b];
-  });
+  const Ints sizes = sizes_of(weight);
+  Ints strides = sizes;
+  for (int64_t d = 0; d < weight.dim; ++d) strides.values[d] = weight.strides[d];
+  // Axis after axis, the next is the one whose stride is the number of elements so far.
   int64_t next = 1;
-  for (int64_t i = 0; i < weight.dim; ++i) {
-    if (sizes[order[i]] == 1) continue;
-    if (strides[order[i]] != next) return dense_strides(sizes, false);
-    next *= sizes[order[i]];
+  bool placed[Ints::kMax] = {};
+  for (int64_t step = 0; step < weight.dim; ++step) {
+    int64_t axis = 0;
+    while (axis < weight.dim && (placed[axis] || (sizes[axis] != 1 && strides[axis] != next))) ++axis;
+    if (axis == weight.dim) return dense_strides(sizes, false);
+    placed[axis] = true;
+    next *= sizes[axis];
   }
   return strides;
 }
