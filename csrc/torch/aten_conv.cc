@@ -6,8 +6,8 @@
 
 #include <mutex>
 
+#include "torch/api.h"
 #include "torch/convolution.h"
-#include "torch/state_api.h"
 
 namespace fastconv::binding {
 namespace {
@@ -28,7 +28,7 @@ void boxed_convolution(StableIValue* stack, uint64_t, uint64_t) {
   const Tensor input = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
   const Geometry geometry = read_geometry(next);
   stack[0] = result(enabled() ? convolution(input, weight, bias, geometry, settings())
-                             : native_convolution(input, weight, bias, geometry));
+                              : native_convolution(input, weight, bias, geometry));
 }
 
 void boxed_backward(StableIValue* stack, uint64_t, uint64_t) {

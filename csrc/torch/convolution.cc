@@ -47,7 +47,8 @@ Gradients backward(const Tensor& grad, const Tensor& input, const Tensor& weight
     const Call to_input = toward_input(call, input_shape);
     const Operands operands(to_input, transposed ? &grad : nullptr, transposed ? nullptr : &grad);
     const ConvPlan plan = select(to_input.direction, operands.problem(), settings);
-    if (input_shape.sizes[0] == 0) out.input = empty_strided(input_shape.dim, input_shape.sizes, input_shape.strides, call.dtype);
+    if (input_shape.sizes[0] == 0)
+      out.input = empty_strided(input_shape.dim, input_shape.sizes, input_shape.strides, call.dtype);
     else if (plan.row) out.input = run_forward(plan, to_input, operands, weight, Tensor(), Extras());
     else left[0] = true;
   }

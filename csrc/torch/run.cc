@@ -2,6 +2,8 @@
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
 
+#include <algorithm>
+
 #include "core/cpu/half.h"
 #include "core/cpu/parallel.h"
 
@@ -110,7 +112,7 @@ Tensor run_forward(const ConvPlan& plan, const Call& call, const Operands& opera
   args.epilogue.scale = scale.data();
   args.epilogue.shift = shift.data();
   args.epilogue.activation = extras.activation;
-  if (extras.packed) args.packed = extras.packed.data();
+  args.packed = extras.packed;
   if (extras.residual) {
     const Shape shape = shape_of(extras.residual);
     const Layout wanted = call.channels_last ? Layout::kNhwc : Layout::kNchw;
@@ -175,9 +177,17 @@ Ints gradient_strides(const Shape& weight) {
 Tensor native_convolution(const Tensor& input, const Tensor& weight, const Tensor& bias, const Geometry& g) {
   AtenTensorHandle bias_handle = bias.get(), out;
   check(aoti_torch_cpu_convolution(input.get(), weight.get(), optional(&bias_handle), g.stride.values, g.stride.count,
-                                   g.padding.values, g.padding.count, g.dilation.values, g.dilation.count,
-                                   g.transposed, g.output_padding.values, g.output_padding.count, g.groups, &out));
+                                   g.padding.values, g.padding.count, g.dilation.values, g.dilation.count, g.transposed,
+                                   g.output_padding.values, g.output_padding.count, g.groups, &out));
   return Tensor(out);
+}
+
+Tensor with_strides(Tensor tensor, const Ints& strides) {
+  const Shape shape = shape_of(tensor);
+  if (std::equal(shape.strides, shape.strides + shape.dim, strides.values)) return tensor;
+  Tensor copy = empty_strided(shape.dim, shape.sizes, strides.values, shape.dtype);
+  check(aoti_torch_copy_(copy.get(), tensor.get(), 0));
+  return copy;
 }
 
 Gradients native_backward(const Tensor& grad, const Tensor& input, const Tensor& weight, const Ints* bias_sizes,

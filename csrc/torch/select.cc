@@ -52,8 +52,8 @@ ConvPlan select(Direction direction, const ConvProblem& problem, const Settings&
     entry.key = key;
   }
   if (!entry.plan.row && !must_win)
-    throw std::runtime_error("fastconv: no kernel takes " + encode(problem) + " (" + name_of(direction) + "):" +
-                             reasons(direction, problem, settings.precision));
+    throw std::runtime_error("fastconv: no kernel takes " + encode(problem) + " (" + name_of(direction) +
+                             "):" + reasons(direction, problem, settings.precision));
   return entry.plan;
 }
 

@@ -52,9 +52,9 @@ Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, 
 }
 
 Tensor contiguous(const Tensor& tensor, bool channels_last) {
-  const int32_t format = !channels_last        ? aoti_torch_memory_format_contiguous_format()
-                         : tensor.dim() == 5   ? aoti_torch_memory_format_channels_last_3d()
-                                               : aoti_torch_memory_format_channels_last();
+  const int32_t format = !channels_last      ? aoti_torch_memory_format_contiguous_format()
+                         : tensor.dim() == 5 ? aoti_torch_memory_format_channels_last_3d()
+                                             : aoti_torch_memory_format_channels_last();
   AtenTensorHandle input;
   check(aoti_torch_new_tensor_handle(tensor.get(), &input));
   StableIValue stack[2] = {torch::stable::detail::from(input), torch::stable::detail::from(format)};
