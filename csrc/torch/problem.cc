@@ -46,15 +46,50 @@ bool weight_1d_suggests_channels_last(const Shape& weight) {
   return strides_like_channels_last(sizes, strides, 4);
 }
 
+bool torch_says(const char* op) {
+  StableIValue stack[1] = {};
+  if (torch_call_dispatcher(op, "", stack, TORCH_ABI_VERSION)) return false;
+  return torch::stable::detail::to<bool>(stack[0]);
+}
+
+/// torch's rule for handing a 3-d convolution to oneDNN; its other 3-d kernels know no channels last.
+bool onednn_takes(const Shape& input, const Shape& weight, DType dtype, const Geometry& g) {
+  static const bool has_bf16 = torch_says("mkldnn::_is_mkldnn_bf16_supported");
+  static const bool has_f16 = torch_says("mkldnn::_is_mkldnn_fp16_supported");
+  if (g.transposed)
+    for (int i = 0; i < 3; ++i)
+      if (g.output_padding[i] >= g.stride[i]) return false;
+  if (dtype == DType::kBFloat16) return has_bf16;
+  if (dtype == DType::kFloat16) return has_f16;
+  if (dtype == DType::kFloat64) return false;
+  const int64_t S = weight.sizes[4], R = weight.sizes[3];
+  bool strided_or_dilated = false;
+  for (int i = 0; i < 3; ++i) strided_or_dilated |= g.stride[i] != 1 || g.dilation[i] != 1;
+  uint32_t threads = 1;
+  check(torch_get_num_threads(&threads));
+  const int64_t* n = input.sizes;
+  return (strided_or_dilated || n[0] >= 16 || S != 1 || R != 1 || threads > 1) &&
+         (g.groups > 1 || (S > 3 && R > 3) || n[0] > 1 || n[0] * n[1] * n[2] * n[3] > 20480);
+}
+
 /// torch's rule for the result of a CPU convolution.
-bool result_is_channels_last(const Shape& input, const Shape& weight) {
+bool result_is_channels_last(const Shape& input, const Shape& weight, DType dtype, const Geometry& g) {
+  if (input.sizes[0] == 0) return false;
   if (input.dim == 3) return weight_1d_suggests_channels_last(weight);
-  return suggests_channels_last(input) || suggests_channels_last(weight);
+  if (!suggests_channels_last(input) && !suggests_channels_last(weight)) return false;
+  return input.dim == 4 || onednn_takes(input, weight, dtype, g);
 }
 
 }  // namespace
 
 Shape shape_of(const Tensor& tensor) { return {tensor.dim(), tensor.sizes(), tensor.strides(), tensor.dtype()}; }
+
+Ints sizes_of(const Shape& shape) {
+  Ints sizes;
+  sizes.count = shape.dim;
+  for (int64_t d = 0; d < shape.dim; ++d) sizes.values[d] = shape.sizes[d];
+  return sizes;
+}
 
 bool suggests_channels_last(const Shape& shape) {
   return (shape.dim == 4 || shape.dim == 5) && strides_like_channels_last(shape.sizes, shape.strides, shape.dim);
@@ -112,7 +147,7 @@ const char* understand(const Shape& input, const Shape& weight, const Shape* bia
   call->direction = g.transposed ? Direction::kDgrad : Direction::kFprop;
   call->spatial = spatial;
   call->dtype = input.dtype;
-  call->channels_last = result_is_channels_last(input, weight);
+  call->channels_last = result_is_channels_last(input, weight, p.dtype, g);
   return nullptr;
 }
 

@@ -21,6 +21,7 @@ struct Shape {
   int32_t dtype = 0;
 };
 Shape shape_of(const Tensor& tensor);
+Ints sizes_of(const Shape& shape);
 
 /// A convolution of aten, understood: `problem` has the roles of fprop, so that a transposed convolution's input is
 /// the problem's y and its direction dgrad. The activations' layouts are left to the caller.

@@ -112,7 +112,7 @@ Tensor run_forward(const ConvPlan& plan, const Call& call, const Operands& opera
   args.epilogue.scale = scale.data();
   args.epilogue.shift = shift.data();
   args.epilogue.activation = extras.activation;
-  if (extras.packed) args.packed = extras.packed.data();
+  args.packed = extras.packed;
   if (extras.residual) {
     const Shape shape = shape_of(extras.residual);
     const Layout wanted = call.channels_last ? Layout::kNhwc : Layout::kNchw;
@@ -158,20 +158,18 @@ Tensor run_bias_grad(const Tensor& grad, const Call& call) {
 }
 
 Ints gradient_strides(const Shape& weight) {
-  Ints sizes, strides;
-  sizes.count = strides.count = weight.dim;
-  std::copy_n(weight.sizes, weight.dim, sizes.values);
-  std::copy_n(weight.strides, weight.dim, strides.values);
-  int64_t order[Ints::kMax];
-  for (int64_t d = 0; d < weight.dim; ++d) order[d] = d;
-  std::sort(order, order + weight.dim, [&](int64_t a, int64_t b) {
-    return sizes[a] == 1 ? sizes[b] != 1 : sizes[b] != 1 && strides[a] < strides[b];
-  });
+  const Ints sizes = sizes_of(weight);
+  Ints strides = sizes;
+  for (int64_t d = 0; d < weight.dim; ++d) strides.values[d] = weight.strides[d];
+  // Axis after axis, the next is the one whose stride is the number of elements so far.
   int64_t next = 1;
-  for (int64_t i = 0; i < weight.dim; ++i) {
-    if (sizes[order[i]] == 1) continue;
-    if (strides[order[i]] != next) return dense_strides(sizes, false);
-    next *= sizes[order[i]];
+  bool placed[Ints::kMax] = {};
+  for (int64_t step = 0; step < weight.dim; ++step) {
+    int64_t axis = 0;
+    while (axis < weight.dim && (placed[axis] || (sizes[axis] != 1 && strides[axis] != next))) ++axis;
+    if (axis == weight.dim) return dense_strides(sizes, false);
+    placed[axis] = true;
+    next *= sizes[axis];
   }
   return strides;
 }
@@ -179,9 +177,17 @@ Ints gradient_strides(const Shape& weight) {
 Tensor native_convolution(const Tensor& input, const Tensor& weight, const Tensor& bias, const Geometry& g) {
   AtenTensorHandle bias_handle = bias.get(), out;
   check(aoti_torch_cpu_convolution(input.get(), weight.get(), optional(&bias_handle), g.stride.values, g.stride.count,
-                                   g.padding.values, g.padding.count, g.dilation.values, g.dilation.count,
-                                   g.transposed, g.output_padding.values, g.output_padding.count, g.groups, &out));
+                                   g.padding.values, g.padding.count, g.dilation.values, g.dilation.count, g.transposed,
+                                   g.output_padding.values, g.output_padding.count, g.groups, &out));
   return Tensor(out);
+}
+
+Tensor with_strides(Tensor tensor, const Ints& strides) {
+  const Shape shape = shape_of(tensor);
+  if (std::equal(shape.strides, shape.strides + shape.dim, strides.values)) return tensor;
+  Tensor copy = empty_strided(shape.dim, shape.sizes, strides.values, shape.dtype);
+  check(aoti_torch_copy_(copy.get(), tensor.get(), 0));
+  return copy;
 }
 
 Gradients native_backward(const Tensor& grad, const Tensor& input, const Tensor& weight, const Ints* bias_sizes,

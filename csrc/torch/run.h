@@ -8,10 +8,13 @@
 
 namespace fastconv::binding {
 
-/// What an own op adds to a plain convolution; tensors may be empty.
+/// What an own op adds to a plain convolution; tensors may be empty, `packed` null.
 struct Extras {
-  Tensor scale, residual, packed;
+  Tensor scale, residual;
   Activation activation = Activation::kNone;
+  const void* packed = nullptr;
+
+  bool has_epilogue() const { return scale || residual || activation != Activation::kNone; }
 };
 
 /// The rows' view of one call: the record with the activations' layouts, and operands that lie as it says.
@@ -50,6 +53,9 @@ struct Gradients {
 };
 Gradients native_backward(const Tensor& grad, const Tensor& input, const Tensor& weight, const Ints* bias_sizes,
                           const Geometry& geometry, const bool (&mask)[3]);
+
+/// `tensor` with exactly these strides: itself, or a copy.
+Tensor with_strides(Tensor tensor, const Ints& strides);
 
 /// torch's thread pool for every kernel of this library.
 void use_torch_threads();

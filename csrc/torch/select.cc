@@ -28,23 +28,22 @@ std::string refusal(const ConvRow& row, const ConvProblem& problem, const char* 
 
 }  // namespace
 
-void refuse_fallback(Direction direction, const ConvProblem& problem, Precision precision) {
-  std::string text = "fastconv: FASTCONV_FALLBACK=error, and no kernel takes " + encode(problem) + " (" +
-                     name_of(direction) + "):";
+std::string reasons(Direction direction, const ConvProblem& problem, Precision precision) {
+  std::string text;
   for (const ConvRow& row : conv_rows()) {
     if (row.direction != direction) continue;
     const char* reason = why_not_auto(row, problem, precision);
     text += std::string("\n  ") + row.name + ": " + (reason ? reason : "takes it");
   }
-  throw std::runtime_error(text);
+  return text;
 }
 
-ConvPlan select(Direction direction, const ConvProblem& problem, const Settings& settings) {
+ConvPlan select(Direction direction, const ConvProblem& problem, const Settings& settings, bool must_run) {
   if (const ConvRow* row = settings.kernel[static_cast<int>(direction)]) {
     if (const char* reason = why_not(*row, problem)) throw std::runtime_error(refusal(*row, problem, reason));
     return plan_for(*row, problem);
   }
-  const bool must_win = !fallback_is_error();
+  const bool must_win = !must_run && !fallback_is_error();
   const int key = static_cast<int>(direction) * 8 + static_cast<int>(settings.precision) * 2 + must_win;
   Entry& entry = entries[place_of(problem, key)];
   if (entry.key != key || entry.problem != problem) {
@@ -52,7 +51,9 @@ ConvPlan select(Direction direction, const ConvProblem& problem, const Settings&
     entry.problem = problem;
     entry.key = key;
   }
-  if (!entry.plan.row && !must_win) refuse_fallback(direction, problem, settings.precision);
+  if (!entry.plan.row && !must_win)
+    throw std::runtime_error("fastconv: no kernel takes " + encode(problem) + " (" + name_of(direction) +
+                             "):" + reasons(direction, problem, settings.precision));
   return entry.plan;
 }
 

@@ -8,13 +8,15 @@
 namespace fastconv::binding {
 
 /// The row named by hand, else the first that `auto` takes; empty where the call is torch's, because no row is known
-/// to win. Throws where the named kernel refuses, and under FASTCONV_FALLBACK=error where no row takes the problem.
-ConvPlan select(Direction direction, const ConvProblem& problem, const Settings& settings);
+/// to win and none `must_run`. Throws where the named kernel refuses.
+///
+/// Under FASTCONV_FALLBACK=error every valid problem must run: the slowest row that takes it serves.
+ConvPlan select(Direction direction, const ConvProblem& problem, const Settings& settings, bool must_run = false);
 
 /// The table's row of that name; throws with the nearest names where there is none.
 const ConvRow* row_named(const std::string& name, Direction direction);
 
-/// Throws under FASTCONV_FALLBACK=error: `problem` would go to torch; the text has each row's reason.
-void refuse_fallback(Direction direction, const ConvProblem& problem, Precision precision);
+/// Each row of the direction, a line each, with the reason why `auto` leaves it out.
+std::string reasons(Direction direction, const ConvProblem& problem, Precision precision);
 
 }  // namespace fastconv::binding

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "torch/state_api.h"
+#include "torch/api.h"
 
 namespace fastconv::binding {
 namespace {
@@ -38,8 +38,8 @@ bool enabled() {
 Settings settings() {
   Settings s;
   s.enabled = enabled();
-  s.precision = static_cast<Precision>(
-      scope.precision == kUnset ? process_precision.load(std::memory_order_relaxed) : scope.precision);
+  s.precision = static_cast<Precision>(scope.precision == kUnset ? process_precision.load(std::memory_order_relaxed)
+                                                                 : scope.precision);
   for (int i = 0; i < 3; ++i)
     s.kernel[i] = scope.kernel[i] ? scope.kernel[i] : process_kernel[i].load(std::memory_order_relaxed);
   return s;

@@ -52,9 +52,9 @@ Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, 
 }
 
 Tensor contiguous(const Tensor& tensor, bool channels_last) {
-  const int32_t format = !channels_last        ? aoti_torch_memory_format_contiguous_format()
-                         : tensor.dim() == 5   ? aoti_torch_memory_format_channels_last_3d()
-                                               : aoti_torch_memory_format_channels_last();
+  const int32_t format = !channels_last      ? aoti_torch_memory_format_contiguous_format()
+                         : tensor.dim() == 5 ? aoti_torch_memory_format_channels_last_3d()
+                                             : aoti_torch_memory_format_channels_last();
   AtenTensorHandle input;
   check(aoti_torch_new_tensor_handle(tensor.get(), &input));
   StableIValue stack[2] = {torch::stable::detail::from(input), torch::stable::detail::from(format)};
@@ -66,7 +66,11 @@ Tensor Arguments::tensor() { return Tensor(to<AtenTensorHandle>(*next_++)); }
 
 Tensor Arguments::optional_tensor() {
   const auto handle = to<std::optional<AtenTensorHandle>>(*next_++);
-  return handle ? Tensor(*handle) : Tensor();
+  if (!handle) return Tensor();
+  Tensor tensor(*handle);
+  bool defined = false;
+  check(aoti_torch_is_defined(tensor.get(), &defined));
+  return defined ? std::move(tensor) : Tensor();
 }
 
 Ints Arguments::ints() { return read_list<int64_t>(*next_++); }
@@ -81,6 +85,19 @@ bool Arguments::optional_ints(Ints* out) {
 Ints Arguments::list_of_booleans() { return read_list<bool>(*next_++); }
 int64_t Arguments::integer() { return to<int64_t>(*next_++); }
 bool Arguments::boolean() { return to<bool>(*next_++); }
+
+StableIValue result_or_undefined(Tensor tensor) {
+  if (tensor) return result(std::move(tensor));
+  AtenTensorHandle undefined;
+  check(aoti_torch_new_uninitialized_tensor(&undefined));
+  return result(Tensor(undefined));
+}
+
+StableIValue result(const std::string& text) {
+  StringHandle handle;
+  check(torch_new_string_handle(text.data(), text.size(), &handle));
+  return torch::stable::detail::from(handle);
+}
 
 std::string Arguments::string() {
   const auto handle = to<StringHandle>(*next_++);

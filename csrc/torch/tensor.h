@@ -77,6 +77,7 @@ struct Ints {
   int64_t count = 0;
   int64_t values[kMax] = {};
   int64_t operator[](int64_t i) const { return values[i]; }
+  bool operator==(const Ints&) const = default;
 };
 
 /// Takes one argument after another off a boxed kernel's stack, with the ownership that goes with it.
@@ -84,6 +85,7 @@ class Arguments {
  public:
   explicit Arguments(StableIValue* stack) : next_(stack) {}
   Tensor tensor();
+  /// Empty for None and for a tensor that is undefined.
   Tensor optional_tensor();
   Ints ints();
   bool optional_ints(Ints* out);
@@ -102,6 +104,9 @@ class Arguments {
 };
 
 inline StableIValue result(Tensor tensor) { return torch::stable::detail::from(tensor.release()); }
+StableIValue result(const std::string& text);
+/// None on the other side of the dispatcher where `tensor` is empty.
+StableIValue result_or_undefined(Tensor tensor);
 
 /// torch's number for the dtype and back. `dtype_of` is false for what fastconv has no kernels for.
 bool dtype_of(int32_t torch_dtype, DType* out);

@@ -1,0 +1,37 @@
+// The C functions that Python calls through ctypes (fastconv/_native.py): state, recipes, and caches of packed weights.
+#pragma once
+
+#include <cstdint>
+
+#define FASTCONV_API extern "C" __attribute__((visibility("default")))
+
+/// Registers fastconv's kernels for aten::convolution and its backward at the CPU key, once.
+FASTCONV_API void fastconv_install();
+
+// `set` speaks of the process, `get` of what holds for this thread; `scope` sets this thread's own value and returns
+// the one before, with -1 for "as the process has it". Rows are given by their index in the table, -1 for none.
+FASTCONV_API void fastconv_set_enabled(int on);
+FASTCONV_API int fastconv_get_enabled();
+FASTCONV_API int fastconv_scope_enabled(int on);
+
+FASTCONV_API void fastconv_set_precision(int precision);
+FASTCONV_API int fastconv_get_precision();
+FASTCONV_API int fastconv_scope_precision(int precision);
+
+/// The row's index and direction; -1 where no row has the name.
+FASTCONV_API int fastconv_find_kernel(const char* name, int* direction);
+/// Null past the last row.
+FASTCONV_API const char* fastconv_kernel_name(int index);
+FASTCONV_API void fastconv_set_kernel(int direction, int index);
+FASTCONV_API int fastconv_scope_kernel(int direction, int index);
+
+/// The number of a new recipe (torch/recipe.h), or -1 where the table is full.
+FASTCONV_API int64_t fastconv_add_recipe(int64_t spatial, const int64_t* stride, const int64_t* padding,
+                                         const int64_t* dilation, int64_t groups);
+
+/// A new cache of packed weights (torch/pack.h) for one layer.
+FASTCONV_API int64_t fastconv_new_cache();
+FASTCONV_API void fastconv_drop_cache(int64_t id);
+/// Packings made since the cache was new, and bytes it holds now: for tests and for `fastconv info`.
+FASTCONV_API int64_t fastconv_cache_packings(int64_t id);
+FASTCONV_API int64_t fastconv_cache_bytes(int64_t id);

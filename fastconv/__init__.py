@@ -1,0 +1,25 @@
+"""Convolution networks for PyTorch on kernels written by hand.
+
+`fastconv.enable()` puts them under torch's own convolutions; `fastconv.functional`, `fastconv.nn` and
+`fastconv.convert(model)` call them explicitly. `fastconv.info()` says what this machine runs.
+"""
+
+from fastconv import functional, nn
+from fastconv.convert import Report, convert
+from fastconv.enable import disable, enable, enabled, is_enabled
+from fastconv.policy import get_precision, precision, set_precision, use
+
+__all__ = [
+    "Report",
+    "convert",
+    "disable",
+    "enable",
+    "enabled",
+    "functional",
+    "get_precision",
+    "is_enabled",
+    "nn",
+    "precision",
+    "set_precision",
+    "use",
+]

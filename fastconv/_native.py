@@ -1,0 +1,69 @@
+"""The op library: loaded here, once, or the reason why it is not."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+import torch
+
+__all__ = ["lib", "library_path", "why_not"]
+
+#: The library's C functions (csrc/torch/api.h); None where it could not be loaded.
+lib: ctypes.CDLL | None = None
+#: Why there are no native kernels, in words; None where there are.
+why_not: str | None = None
+
+
+def library_path() -> Path:
+    """Where the build puts the op library."""
+    return Path(__file__).with_name("_torch_ops.so")
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    ints = ctypes.POINTER(ctypes.c_int64)
+    declarations: dict[str, tuple[object, list[object]]] = {
+        "install": (None, []),
+        "set_enabled": (None, [ctypes.c_int]),
+        "get_enabled": (ctypes.c_int, []),
+        "scope_enabled": (ctypes.c_int, [ctypes.c_int]),
+        "set_precision": (None, [ctypes.c_int]),
+        "get_precision": (ctypes.c_int, []),
+        "scope_precision": (ctypes.c_int, [ctypes.c_int]),
+        "find_kernel": (ctypes.c_int, [ctypes.c_char_p, ctypes.POINTER(ctypes.c_int)]),
+        "kernel_name": (ctypes.c_char_p, [ctypes.c_int]),
+        "set_kernel": (None, [ctypes.c_int, ctypes.c_int]),
+        "scope_kernel": (ctypes.c_int, [ctypes.c_int, ctypes.c_int]),
+        "add_recipe": (ctypes.c_int64, [ctypes.c_int64, ints, ints, ints, ctypes.c_int64]),
+        "new_cache": (ctypes.c_int64, []),
+        "drop_cache": (None, [ctypes.c_int64]),
+        "cache_packings": (ctypes.c_int64, [ctypes.c_int64]),
+        "cache_bytes": (ctypes.c_int64, [ctypes.c_int64]),
+    }
+    for name, (result, arguments) in declarations.items():
+        function = getattr(library, f"fastconv_{name}")
+        function.restype = result
+        function.argtypes = arguments
+
+
+def _load() -> None:
+    global lib, why_not
+    if os.environ.get("FASTCONV_SKIP_NATIVE") == "1":
+        why_not = "switched off by the environment variable FASTCONV_SKIP_NATIVE=1"
+        return
+    path = library_path()
+    if not path.exists():
+        why_not = f"{path.name} was not built: the install found no C++ compiler, or was told to skip it"
+        return
+    try:
+        torch.ops.load_library(path)
+        library = ctypes.CDLL(str(path))
+        _declare(library)
+    except (OSError, RuntimeError, AttributeError) as error:
+        why_not = f"{path.name} could not be loaded by torch {torch.__version__}: {error}"
+        return
+    lib = library
+
+
+_load()

@@ -1,0 +1,82 @@
+"""fastconv under torch's own convolutions: `enable()`, `disable()`, `with enabled():`.
+
+What the flag covers. `enable()` holds for every thread of the process until `disable()`. A scope holds
+for the thread that opened it and for what runs inside it: the backward of a call made inside runs on
+fastconv's kernels if `backward()` is called inside, on torch's if it is called outside. Code compiled
+by `torch.compile` asks at run time, like eager code; AOTInductor packages call torch's kernels directly
+and never ask. The hooks are installed by the first `enable()` or `enabled()`; before that, nothing in
+torch is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from types import TracebackType
+
+from fastconv import _native
+
+__all__ = ["disable", "enable", "enabled", "is_enabled"]
+
+
+def _install() -> bool:
+    if _native.lib is None:
+        warnings.warn(
+            f"fastconv: convolutions stay on torch's kernels, because the native library is missing: "
+            f"{_native.why_not}",
+            stacklevel=3,
+        )
+        return False
+    _native.lib.fastconv_install()
+    return True
+
+
+def enable() -> None:
+    """Puts fastconv's kernels under every CPU convolution of the process.
+
+    Warns and changes nothing where the native library is missing.
+    """
+    if _install():
+        assert _native.lib is not None
+        _native.lib.fastconv_set_enabled(1)
+
+
+def disable() -> None:
+    """Undoes `enable()`; scopes that are open stay as they are."""
+    if _native.lib is not None:
+        _native.lib.fastconv_set_enabled(0)
+
+
+def is_enabled() -> bool:
+    """Whether a convolution called by this thread now would be offered to fastconv's kernels."""
+    return _native.lib is not None and bool(_native.lib.fastconv_get_enabled())
+
+
+class enabled(contextlib.ContextDecorator):  # noqa: N801 (a context manager, named like torch's)
+    """`with enabled():` switches fastconv on for this thread, `with enabled(False):` off.
+
+    Also a decorator. Scopes nest; the innermost counts.
+    """
+
+    def __init__(self, on: bool = True) -> None:
+        self._on = on
+        self._before: list[int] = []
+
+    def _recreate_cm(self) -> enabled:
+        return enabled(self._on)
+
+    def __enter__(self) -> None:
+        if (not self._on and _native.lib is None) or not _install():
+            return
+        assert _native.lib is not None
+        self._before.append(_native.lib.fastconv_scope_enabled(int(self._on)))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._before:
+            assert _native.lib is not None
+            _native.lib.fastconv_scope_enabled(self._before.pop())

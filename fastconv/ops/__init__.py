@@ -1,0 +1,1 @@
+"""`torch.ops.fastconv`: fakes, autograd, autocast, vmap and FLOP formulas, one file per family."""

@@ -1,0 +1,96 @@
+"""Which kernel may serve: named by hand (`use`), and how exact it has to be (`precision`)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import difflib
+import os
+from collections.abc import Iterator
+
+from fastconv import _native
+
+__all__ = ["get_precision", "precision", "set_precision", "use"]
+
+_LEVELS = ("exact", "high", "fast")
+
+
+def _find(name: str) -> tuple[int, int]:
+    """The row's direction and index. Raises ValueError, with names near it, where there is none."""
+    if _native.lib is None:
+        raise RuntimeError(f"fastconv.use({name!r}): there are no native kernels: {_native.why_not}")
+    direction = ctypes.c_int()
+    index = _native.lib.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
+    if index < 0:
+        names = []
+        while (row := _native.lib.fastconv_kernel_name(len(names))) is not None:
+            names.append(row.decode())
+        near = difflib.get_close_matches(name, names, 3, 0.5) or names
+        raise ValueError(f"no kernel is named {name!r}; the nearest are: {', '.join(near)}")
+    return direction.value, index
+
+
+@contextlib.contextmanager
+def use(*names: str) -> Iterator[None]:
+    """Within the scope, this thread's convolutions run on the kernels named, one per direction.
+
+    Holds for the ops, layers and functions of fastconv, and for torch's own where `enable()` put
+    fastconv under them. Raises ValueError for an unknown name; a call that the kernel does not take
+    raises RuntimeError with the kernel's reason. The environment variable FASTCONV_KERNEL names
+    kernels for the whole process, separated by commas.
+    """
+    rows = [_find(name) for name in names]
+    assert _native.lib is not None or not rows
+    before: list[tuple[int, int]] = []
+    try:
+        for direction, index in rows:
+            before.append((direction, _native.lib.fastconv_scope_kernel(direction, index)))  # type: ignore[union-attr]
+        yield
+    finally:
+        for direction, index in reversed(before):
+            _native.lib.fastconv_scope_kernel(direction, index)  # type: ignore[union-attr]
+
+
+def _level(name: str) -> int:
+    if name not in _LEVELS:
+        raise ValueError(f"precision has to be one of {', '.join(_LEVELS)}, got {name!r}")
+    return _LEVELS.index(name)
+
+
+@contextlib.contextmanager
+def precision(level: str) -> Iterator[None]:
+    """Within the scope, how far this thread's convolutions may go from the plain sums.
+
+    "exact" takes no Winograd kernel, "high" (the default) takes one where its error bound is inside
+    the documented tolerance, "fast" wherever it is the fastest. Raises ValueError for other words.
+    """
+    number = _level(level)
+    if _native.lib is None:
+        yield
+        return
+    before = _native.lib.fastconv_scope_precision(number)
+    try:
+        yield
+    finally:
+        _native.lib.fastconv_scope_precision(before)
+
+
+def set_precision(level: str) -> None:
+    """The same for the whole process."""
+    number = _level(level)
+    if _native.lib is not None:
+        _native.lib.fastconv_set_precision(number)
+
+
+def get_precision() -> str:
+    """What holds for this thread now."""
+    return _LEVELS[_native.lib.fastconv_get_precision()] if _native.lib is not None else "high"
+
+
+def _apply_environment() -> None:
+    for name in filter(None, os.environ.get("FASTCONV_KERNEL", "").split(",")):
+        if _native.lib is not None:
+            _native.lib.fastconv_set_kernel(*_find(name.strip()))
+
+
+_apply_environment()
