@@ -32,7 +32,9 @@ class Tolerance:
     atol: float
     rtol: float
 
-    def violations(self, have: npt.NDArray[Any], want: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def violations(
+        self, have: npt.NDArray[Any], want: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
         """Where ``have`` is outside; a NaN or infinity on one side alone is."""
         with np.errstate(invalid="ignore"):
             error = np.abs(have.astype(np.float64) - want)
