@@ -27,9 +27,9 @@ double epsilon(DType dtype) {
 
 double factor(Numerics numerics) {
   switch (numerics) {
-    case Numerics::kExact: return 4;
+    case Numerics::kExact: return 6;
     case Numerics::kWinogradF2: return 8;
-    case Numerics::kWinogradF4: return 100;
+    case Numerics::kWinogradF4: return 20;
   }
   return 0;
 }
