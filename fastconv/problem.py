@@ -63,7 +63,11 @@ class ConvProblem:
 
     def __post_init__(self) -> None:
         self._check()
-        for out, extent, taps, axis in (("Z", "D", "T", "d"), ("P", "H", "R", "h"), ("Q", "W", "S", "w")):
+        for out, extent, taps, axis in (
+            ("Z", "D", "T", "d"),
+            ("P", "H", "R", "h"),
+            ("Q", "W", "S", "w"),
+        ):
             if getattr(self, out) == -1:
                 object.__setattr__(self, out, self._formula(extent, taps, axis))
 
@@ -83,7 +87,9 @@ class ConvProblem:
                     f"{name} is {getattr(self, name)}; it must be divisible by groups = {self.groups}"
                 )
         if self.dtype not in ELEMENT_SIZE:
-            raise ValueError(f"dtype is {self.dtype!r}; it must be one of {', '.join(ELEMENT_SIZE)}")
+            raise ValueError(
+                f"dtype is {self.dtype!r}; it must be one of {', '.join(ELEMENT_SIZE)}"
+            )
         for name in ("x_layout", "y_layout"):
             if getattr(self, name) not in LAYOUTS:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be 'nchw' or 'nhwc'")
@@ -144,9 +150,7 @@ class ConvProblem:
 
     def encode(self) -> str:
         """``n2_c64_h56w56_k64_r3s3_st1_pd1_dl1_g1``; what has its default is left out at the end."""
-        depth = (
-            not self.is_2d or self.stride_d != 1 or self.pad_d != 0 or self.dilation_d != 1
-        )
+        depth = not self.is_2d or self.stride_d != 1 or self.pad_d != 0 or self.dilation_d != 1
         parts = [
             f"n{self.N}",
             f"c{self.C}",
@@ -161,7 +165,9 @@ class ConvProblem:
             else:
                 parts.append(f"{key}{h}" if h == w else f"{key}{h}x{w}")
         parts.append(f"g{self.groups}")
-        derived = tuple(self._formula(*axis) for axis in (("D", "T", "d"), ("H", "R", "h"), ("W", "S", "w")))
+        derived = tuple(
+            self._formula(*axis) for axis in (("D", "T", "d"), ("H", "R", "h"), ("W", "S", "w"))
+        )
         if derived != (self.Z, self.P, self.Q):
             parts.append((f"z{self.Z}" if depth else "") + f"p{self.P}q{self.Q}")
         if self.dtype != "f32":
@@ -192,10 +198,8 @@ class ConvProblem:
             else:
                 _decode_numbers(part, text, values)
         outputs = values.keys() & {"Z", "P", "Q"}
-        if outputs:
-            values = {"Z": 1, "P": 1, "Q": 1} | values
-        for name in outputs:
-            if int(values[name]) < 0:
+        for name in "ZPQ" if outputs else "":
+            if int(values.setdefault(name, 1)) < 0:
                 raise ValueError(f"{name} is {values[name]}; it must be at least 0")
         return cls(**values)  # type: ignore[arg-type]
 

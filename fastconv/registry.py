@@ -85,7 +85,15 @@ def kernels(
             reason = module.why_not(row.name, text)
             auto_reason = module.why_not_auto(row.name, text, precision)
         found.append(
-            Kernel(row.name, row.target, row.direction, row.numerics, row.algorithm, reason, auto_reason)
+            Kernel(
+                row.name,
+                row.target,
+                row.direction,
+                row.numerics,
+                row.algorithm,
+                reason,
+                auto_reason,
+            )
         )
     return found
 
@@ -104,7 +112,9 @@ def find(name: str) -> Kernel:
     raise ValueError(f"kernel is {name!r}, which does not exist; {hint}")
 
 
-def chosen(problem: ConvProblem, direction: Direction, precision: str = "high", must_win: bool = False) -> str | None:
+def chosen(
+    problem: ConvProblem, direction: Direction, precision: str = "high", must_win: bool = False
+) -> str | None:
     """The kernel ``auto`` takes for ``problem``; None where torch's own is to run."""
     module = core()
     if module is None:

@@ -39,7 +39,9 @@ def test_kernel(kernel: registry.Kernel, problem: ConvProblem) -> None:
 
 
 @pytest.mark.parametrize("activation", ["none", "relu", "relu6", "hardswish", "silu", "sigmoid"])
-@pytest.mark.parametrize("kernel", [k for k in RUNNABLE if k.direction != "wgrad"], ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "kernel", [k for k in RUNNABLE if k.direction != "wgrad"], ids=lambda k: k.name
+)
 def test_activation(kernel: registry.Kernel, activation: str) -> None:
     problem = next(case.problem for case in CASES if case.problem.N and takes(kernel, case.problem))
     wrong = check.failure(kernel, problem, check.Setting(False, True, activation))
@@ -63,7 +65,9 @@ def test_keeps_nan(kernel: registry.Kernel) -> None:
         assert np.isnan(run(kernel.name, text, source, w, activation="relu")).any()
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.problem.dtype in ("f32", "f64")], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.problem.dtype in ("f32", "f64")], ids=lambda c: c.name
+)
 def test_bias_grad(case: shapes.Case) -> None:
     problem = case.problem
     data = inputs.operands(problem, integers=True)
@@ -81,9 +85,15 @@ def test_threads_do_not_change_the_answer(threads: int) -> None:
     w = data.w.astype("f")
 
     def results() -> dict[str, np.ndarray]:
-        runs = {"fprop": (core.fprop, x, w), "dgrad": (core.dgrad, dy, w), "wgrad": (core.wgrad, x, dy)}
+        runs = {
+            "fprop": (core.fprop, x, w),
+            "dgrad": (core.dgrad, dy, w),
+            "wgrad": (core.wgrad, x, dy),
+        }
         return {
-            kernel.name: runs[kernel.direction][0](kernel.name, problem.encode(), *runs[kernel.direction][1:])
+            kernel.name: runs[kernel.direction][0](
+                kernel.name, problem.encode(), *runs[kernel.direction][1:]
+            )
             for kernel in RUNNABLE
             if takes(kernel, problem)
         }
@@ -95,7 +105,9 @@ def test_threads_do_not_change_the_answer(threads: int) -> None:
         core.set_threads(threads)
         for name, have in results().items():
             problem_bound = 1e-5 if "wgrad" in name else 0
-            np.testing.assert_allclose(have, want[name], rtol=problem_bound, atol=problem_bound, err_msg=name)
+            np.testing.assert_allclose(
+                have, want[name], rtol=problem_bound, atol=problem_bound, err_msg=name
+            )
     finally:
         core.set_threads(before)
 
@@ -104,9 +116,15 @@ def test_threads_do_not_change_the_answer(threads: int) -> None:
     ("call", "error"),
     [
         (lambda p, x, w: core.fprop("conv_fprop_nope", p, x, w), "kernel is 'conv_fprop_nope'"),
-        (lambda p, x, w: core.fprop("conv_dgrad_ref", p, x, w), "conv_dgrad_ref computes dgrad, not fprop"),
+        (
+            lambda p, x, w: core.fprop("conv_dgrad_ref", p, x, w),
+            "conv_dgrad_ref computes dgrad, not fprop",
+        ),
         (lambda p, x, w: core.fprop("auto", p, x[:1], w), r"x has shape \(1, 6, 6, 8\)"),
-        (lambda p, x, w: core.fprop("auto", p, x.astype("d"), w), "x has dtype float64; it must be float32"),
+        (
+            lambda p, x, w: core.fprop("auto", p, x.astype("d"), w),
+            "x has dtype float64; it must be float32",
+        ),
         (lambda p, x, w: core.fprop("auto", p, x.transpose(0, 2, 1, 3), w), "x is not contiguous"),
         (lambda p, x, w: core.fprop("auto", p, x, w[:, :4]), r"w has shape \(8, 4, 3, 3\)"),
         (lambda p, x, w: core.fprop("auto", p, x, w, scale=x), "scale has shape"),

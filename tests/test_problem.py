@@ -25,12 +25,18 @@ def problems(draw: st.DrawFn) -> ConvProblem:
         if axis == "d" and not deep:
             continue
         fields |= {extent: draw(st.integers(0, 300)), taps: draw(st.integers(1, 11))}
-        fields |= {f"stride_{axis}": draw(st.integers(1, 4)), f"dilation_{axis}": draw(st.integers(1, 4))}
+        fields |= {
+            f"stride_{axis}": draw(st.integers(1, 4)),
+            f"dilation_{axis}": draw(st.integers(1, 4)),
+        }
         fields[f"pad_{axis}"] = draw(st.integers(-3, 9))
     if draw(st.booleans()):
         fields |= {out: draw(st.integers(0, 300)) for out in ("ZPQ" if deep else "PQ")}
     fields["dtype"] = draw(st.sampled_from(sorted(ELEMENT_SIZE)))
-    fields["x_layout"], fields["y_layout"] = draw(st.sampled_from(LAYOUTS)), draw(st.sampled_from(LAYOUTS))
+    fields["x_layout"], fields["y_layout"] = (
+        draw(st.sampled_from(LAYOUTS)),
+        draw(st.sampled_from(LAYOUTS)),
+    )
     return ConvProblem(**fields)  # type: ignore[arg-type]
 
 
@@ -66,7 +72,9 @@ def test_shape_files_are_in_canonical_form() -> None:
 
 
 def test_derived_extents() -> None:
-    problem = ConvProblem(N=1, C=3, H=224, W=224, K=64, R=7, S=7, stride_h=2, stride_w=2, pad_h=3, pad_w=3)
+    problem = ConvProblem(
+        N=1, C=3, H=224, W=224, K=64, R=7, S=7, stride_h=2, stride_w=2, pad_h=3, pad_w=3
+    )
     assert (problem.P, problem.Q) == (112, 112)
     assert problem.flops == 2 * 64 * 112 * 112 * 3 * 49
     assert problem.encode() == "n1_c3_h224w224_k64_r7s7_st2_pd3_dl1_g1"

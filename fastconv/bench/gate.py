@@ -16,7 +16,9 @@ class WrongAnswerError(Exception):
     """A result is outside its tolerance: no time is reported for it."""
 
 
-def parts(result: torch.Tensor | tuple[torch.Tensor, ...], task: Task) -> dict[Direction, torch.Tensor]:
+def parts(
+    result: torch.Tensor | tuple[torch.Tensor, ...], task: Task
+) -> dict[Direction, torch.Tensor]:
     """A call's result by direction."""
     if task == "step":
         y, dx, dw = result

@@ -42,7 +42,12 @@ def facts() -> dict[str, Any]:
     """Processor, instruction set, caches, system."""
     module = core()
     native = module.machine() if module else {}
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(terse=True), **native}
+    return {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        **native,
+    }
 
 
 def _version(package: str) -> str | None:
@@ -71,10 +76,14 @@ def commit() -> str | None:
         return None
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+        ).stdout
 
     try:
-        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
+        return git("rev-parse", "--short=12", "HEAD").strip() + (
+            "+" if git("status", "--porcelain").strip() else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 

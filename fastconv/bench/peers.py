@@ -62,7 +62,11 @@ def _contiguous(t: Tensors, task: Task) -> Call:
 
 def _prepacked(t: Tensors, task: Task) -> Call | None:
     """oneDNN with its weights reordered beforehand: the op that torch.compile with freezing calls."""
-    if task != "fprop" or t.problem.dtype not in ("f32", "bf16") or not torch.backends.mkldnn.is_available():
+    if (
+        task != "fprop"
+        or t.problem.dtype not in ("f32", "bf16")
+        or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    ):
         return None
     t = t.to(torch.channels_last)
     options = (t.padding, t.stride, t.dilation, t.problem.groups)

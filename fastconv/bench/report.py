@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 Row = dict[str, Any]
+EXTRA = ("onnxruntime", "ncnn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Of the ratios "best peer's time over ours" of some layers."""
+    """Of the ratios "torch's best time over ours" of some layers."""
 
     layers: int
     mean: float
@@ -80,13 +81,20 @@ def _table(header: list[str], body: list[list[str]], left: int) -> str:
     return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, body)])
 
 
+def _over(row: Row, peer: str) -> str:
+    us = row["peers_us"].get(peer)
+    return "-" if us is None else f"{us / row['us_p50']:.2f}"
+
+
 def layer_table(rows: list[Row]) -> str:
     """One line a layer."""
-    header = ["layer", "kernel", "best peer", "µs", "GFLOP/s", "% peak", "peer µs", "ratio"]
+    extra = [name for name in EXTRA if any(name in row["peers_us"] for row in rows)]
+    header = ["layer", "kernel", "torch's best", "µs", "GFLOP/s", "% peak", "torch µs", "ratio"]
+    header += [f"over {name}" for name in extra]
     body = []
     for row in rows:
         percent = row["percent_of_peak"]
-        body.append([
+        cells = [
             row["layer"] + (f" *{row['count']}" if row["count"] > 1 else ""),
             short_kernel(row["kernel"]),
             row["best_peer"],
@@ -95,19 +103,38 @@ def layer_table(rows: list[Row]) -> str:
             "-" if percent is None else f"{percent:.0f}",
             f"{row['best_peer_us']:.1f}",
             f"{row['ratio']:.2f}" + ("" if row["ratio"] >= 1 else " loss"),
-        ])  # fmt: skip
+        ]
+        body.append(cells + [_over(row, name) for name in extra])
     return _table(header, body, left=3)
 
 
 def set_table(rows: list[Row]) -> str:
     """One line a set: geometric mean, losses, worst; and a network's convolutions in milliseconds."""
-    header = ["set", "worst layer", "layers", "mean ratio", "losses", "worst", "ms", "best peers' ms"]
+    header = [
+        "set",
+        "worst layer",
+        "layers",
+        "mean ratio",
+        "losses",
+        "worst",
+        "ms",
+        "torch ms",
+    ]
     body = []
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]
         s = summary(own)
-        ms, peer_ms = (sum(row[key] * row["count"] for row in own) / 1e3 for key in ("us_p50", "best_peer_us"))
-        cells = [f"{s.layers}", f"{s.mean:.2f}", f"{s.losses}", f"{s.worst:.2f}", f"{ms:.2f}", f"{peer_ms:.2f}"]
+        ms, peer_ms = (
+            sum(row[key] * row["count"] for row in own) / 1e3 for key in ("us_p50", "best_peer_us")
+        )
+        cells = [
+            f"{s.layers}",
+            f"{s.mean:.2f}",
+            f"{s.losses}",
+            f"{s.worst:.2f}",
+            f"{ms:.2f}",
+            f"{peer_ms:.2f}",
+        ]
         body.append([name, s.worst_layer, *cells])
     return _table(header, body, left=2)
 
@@ -122,11 +149,16 @@ def goal_table(rows: list[Row]) -> str:
         s = summary(own)
         wanted = ", ".join(
             text
-            for text, bound in ((f"mean {goal.mean}", goal.mean), (f"least {goal.least}", goal.least))
+            for text, bound in (
+                (f"mean {goal.mean}", goal.mean),
+                (f"least {goal.least}", goal.least),
+            )
             if bound is not None
         )
         reached = s.mean >= (goal.mean or 0) and s.worst >= (goal.least or 0)
-        body.append([goal.text, wanted, "yes" if reached else "NO", f"{s.mean:.2f}", f"{s.worst:.2f}"])
+        body.append(
+            [goal.text, wanted, "yes" if reached else "NO", f"{s.mean:.2f}", f"{s.worst:.2f}"]
+        )
     return _table(["figure", "wanted", "reached", "mean", "worst"], body, left=3) if body else ""
 
 
@@ -135,12 +167,16 @@ def render(result: dict[str, Any]) -> str:
     rows, machine, versions = result["rows"], result["machine"], result["versions"]
     peak = machine["fma_peak_gflops"]
     named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    regime = "weights packed once" if result["settings"]["regime"] == "packed" else "weights packed on every call"
+    regime = (
+        "weights packed once"
+        if result["settings"]["regime"] == "packed"
+        else "weights packed on every call"
+    )
     head = [
         f"{machine['cpu']}, {machine.get('isa', 'no native kernels')}, {machine['threads']} threads, "
         + (f"measured peak {peak:.0f} GFLOP/s" if peak else "peak not measured"),
         f"{named}; commit {result['commit'] or 'unknown'}",
-        f"{result['settings']['dtype']}; inference with {regime}; ratio = best peer's time over fastconv's",
+        f"{result['settings']['dtype']}; inference with {regime}; ratio = time of torch's best path over fastconv's",
     ]
     s = summary(rows)
     tail = (
@@ -149,6 +185,8 @@ def render(result: dict[str, Any]) -> str:
     )
     busy = max(row["foreign_cores"] for row in rows)
     if busy > 0.1:
-        tail += f"\nother processes used up to {busy:.1f} cores meanwhile: repeat on a quiet machine"
+        tail += (
+            f"\nother processes used up to {busy:.1f} cores meanwhile: repeat on a quiet machine"
+        )
     blocks = ["\n".join(head), layer_table(rows), set_table(rows), goal_table(rows), tail]
     return "\n\n".join(block for block in blocks if block)

@@ -53,14 +53,18 @@ class Progress:
             self._stream.flush()
 
 
-def kernels_of(problem: ConvProblem, task: workloads.Task, regime: peers.Regime) -> dict[Direction, str | None]:
+def kernels_of(
+    problem: ConvProblem, task: workloads.Task, regime: peers.Regime
+) -> dict[Direction, str | None]:
     """The kernel that runs each direction; None where torch's own does, as no row is known to beat it."""
     directions: list[Direction] = list(DIRECTIONS) if task == "step" else [task]
     must_win = regime == "unpacked" or task != "fprop"
     return {each: registry.chosen(problem, each, must_win=must_win) for each in directions}
 
 
-def run_one(work: Workload, settings: Settings, peak: float | None, effort: timing.Effort) -> dict[str, Any]:
+def run_one(
+    work: Workload, settings: Settings, peak: float | None, effort: timing.Effort
+) -> dict[str, Any]:
     """Gate and timing of one layer, as a row of the result.
 
     Raises:
@@ -70,7 +74,8 @@ def run_one(work: Workload, settings: Settings, peak: float | None, effort: timi
     field = peers.field(work.task, settings.regime, peers.others(settings.peers))
     kernels = kernels_of(work.problem, work.task, settings.regime)
     numerics: dict[Direction, str] = {
-        each: registry.find(kernel).numerics if kernel else "exact" for each, kernel in kernels.items()
+        each: registry.find(kernel).numerics if kernel else "exact"
+        for each, kernel in kernels.items()
     }
     want = gate.wanted(tensors, work.task)
     entries, errors = [], {}
@@ -83,11 +88,13 @@ def run_one(work: Workload, settings: Settings, peak: float | None, effort: timi
                 errors[peer.name] = gate.check(peer.name, tensors, work.task, call, want, numerics)
             elif peer.runtime == "torch":
                 result = gate.parts(call(), work.task)
-                errors[peer.name] = max(gate.error(have, want[each]) for each, have in result.items())
+                errors[peer.name] = max(
+                    gate.error(have, want[each]) for each, have in result.items()
+                )
         entries.append(timing.Entry(peer, call))
     foreign = timing.measure(entries, effort)
     ours, rest = entries[0], entries[1:]
-    best = min(rest, key=lambda entry: entry.median)
+    best = min((entry for entry in rest if entry.peer.runtime == "torch"), key=lambda entry: entry.median)
     gflops = work.flops / ours.median * 1e-9
     return {
         "set": work.set_name,
@@ -107,7 +114,9 @@ def run_one(work: Workload, settings: Settings, peak: float | None, effort: timi
         "ratio": best.median / ours.median,
         "peers_us": {entry.peer.name: entry.median * 1e6 for entry in rest},
         "error": errors.get(ours.peer.name),
-        "torch_error": min((value for name, value in errors.items() if name != ours.peer.name), default=None),
+        "torch_error": min(
+            (value for name, value in errors.items() if name != ours.peer.name), default=None
+        ),
         "foreign_cores": round(foreign, 3),
     }
 

@@ -16,14 +16,25 @@ Task = Literal["fprop", "dgrad", "wgrad", "step"]
 TASKS: tuple[Task, ...] = ("fprop", "dgrad", "wgrad", "step")
 DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16}
 NETWORKS = ("resnet18", "resnet50", "vgg16", "mobilenetv2", "resnext50")
-FIGURES = ("dense3x3", "deep3x3", "dilated", "pointwise", "stem", "depthwise", "grouped", "training")
+FIGURES = (
+    "dense3x3",
+    "deep3x3",
+    "dilated",
+    "pointwise",
+    "stem",
+    "depthwise",
+    "grouped",
+    "training",
+)
 GROUPS = {"all": NETWORKS + FIGURES, "networks": NETWORKS, "figures": FIGURES}
 
 
 def set_names() -> list[str]:
     """Names that ``read_set`` knows."""
     folder = resources.files("fastconv.bench") / "sets"
-    return sorted(file.name.removesuffix(".txt") for file in folder.iterdir() if file.name.endswith(".txt"))
+    return sorted(
+        file.name.removesuffix(".txt") for file in folder.iterdir() if file.name.endswith(".txt")
+    )
 
 
 def read_set(name: str) -> list[shapes.Case]:
@@ -114,4 +125,6 @@ def tensors(problem: ConvProblem, seed: int = 0) -> Tensors:
     def draw(*shape: int) -> torch.Tensor:
         return (torch.rand(shape, generator=random) * 2 - 1).to(DTYPES[p.dtype])
 
-    return Tensors(p, draw(p.N, p.C, p.H, p.W), draw(p.K, p.C_per_group, p.R, p.S), draw(p.N, p.K, p.P, p.Q))
+    return Tensors(
+        p, draw(p.N, p.C, p.H, p.W), draw(p.K, p.C_per_group, p.R, p.S), draw(p.N, p.K, p.P, p.Q)
+    )

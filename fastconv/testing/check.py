@@ -64,7 +64,9 @@ def failure(kernel: Kernel, p: ConvProblem, setting: Setting, seed: int = 0) -> 
 
     def place(operand: str, values: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         layout = p.x_layout if operand == "x" else p.y_layout
-        return inputs.guarded_copy(inputs.to_layout(inputs.to_bits(values, p.dtype), layout), offset)
+        return inputs.guarded_copy(
+            inputs.to_layout(inputs.to_bits(values, p.dtype), layout), offset
+        )
 
     w = _filter(inputs.to_bits(data.w, p.dtype), setting.krsc, offset)
     numpy_dtype = inputs.NUMPY_DTYPE[p.dtype]
@@ -92,7 +94,9 @@ def failure(kernel: Kernel, p: ConvProblem, setting: Setting, seed: int = 0) -> 
     if not out.intact():
         return "wrote outside its output"
     depth = p.accumulation_depth(kernel.direction)
-    if setting.integers and tolerance.is_exact_on_integers(p.dtype, kernel.numerics, depth * largest + 16):
+    if setting.integers and tolerance.is_exact_on_integers(
+        p.dtype, kernel.numerics, depth * largest + 16
+    ):
         bound = tolerance.Tolerance(0.0, 0.0)
     else:
         bound = tolerance.real(p, kernel.direction, kernel.numerics, largest)
@@ -100,7 +104,12 @@ def failure(kernel: Kernel, p: ConvProblem, setting: Setting, seed: int = 0) -> 
 
 
 def _epilogue(
-    p: ConvProblem, sums: npt.NDArray[np.float64], setting: Setting, operand: str, largest: float, place: Any
+    p: ConvProblem,
+    sums: npt.NDArray[np.float64],
+    setting: Setting,
+    operand: str,
+    largest: float,
+    place: Any,
 ) -> tuple[dict[str, Any], npt.NDArray[np.float64], float]:
     """Options of the call, the wanted result, and the largest product after scaling by up to 2."""
     random = np.random.default_rng(1)
@@ -120,7 +129,9 @@ def _epilogue(
         "activation": setting.activation,
     }
     column = (1, channels, 1, 1, 1)
-    wanted = reference.activate(sums * scale.reshape(column) + shift.reshape(column) + residual, setting.activation)
+    wanted = reference.activate(
+        sums * scale.reshape(column) + shift.reshape(column) + residual, setting.activation
+    )
     return options, wanted, largest * 2
 
 

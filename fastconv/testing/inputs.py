@@ -11,7 +11,12 @@ import numpy.typing as npt
 from fastconv.problem import ConvProblem
 
 Array = npt.NDArray[Any]
-NUMPY_DTYPE = {"f32": np.dtype("f4"), "f64": np.dtype("f8"), "f16": np.dtype("f2"), "bf16": np.dtype("u2")}
+NUMPY_DTYPE: dict[str, np.dtype[Any]] = {
+    "f32": np.dtype("f4"),
+    "f64": np.dtype("f8"),
+    "f16": np.dtype("f2"),
+    "bf16": np.dtype("u2"),
+}
 _GUARD = 256  # bytes on each side of an array, beyond the widest vector
 _SENTINEL = 0xA5
 
@@ -37,7 +42,9 @@ class Guarded:
     The bands of an output hold sentinels (``intact``); those of an input NaN, so that a value read there shows.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0, band: int = _SENTINEL) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0, band: int = _SENTINEL
+    ) -> None:
         count = int(np.prod(shape, dtype=np.int64))
         self._band = band
         self._memory = np.full(count * dtype.itemsize + 2 * _GUARD + 128, band, np.uint8)

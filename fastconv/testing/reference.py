@@ -23,7 +23,9 @@ def _span(outputs: int, extent: int, stride: int, offset: int) -> tuple[slice, s
     return slice(first, last + 1), slice(begin, begin + (last - first) * stride + 1, stride)
 
 
-def _taps(p: ConvProblem) -> Iterator[tuple[tuple[int, int, int], tuple[slice, ...], tuple[slice, ...]]]:
+def _taps(
+    p: ConvProblem,
+) -> Iterator[tuple[tuple[int, int, int], tuple[slice, ...], tuple[slice, ...]]]:
     """Each tap (t, r, s) with its outputs (z, p, q) and its inputs (d, h, w)."""
     for t in range(p.T):
         for r in range(p.R):
@@ -36,12 +38,25 @@ def _taps(p: ConvProblem) -> Iterator[tuple[tuple[int, int, int], tuple[slice, .
                 yield (t, r, s), tuple(a for a, _ in spans), tuple(b for _, b in spans)
 
 
-def _grouped(p: ConvProblem, x: npt.NDArray[Any] | None, w: npt.NDArray[Any] | None, y: npt.NDArray[Any] | None) -> list[Any]:
+def _grouped(
+    p: ConvProblem,
+    x: npt.NDArray[Any] | None,
+    w: npt.NDArray[Any] | None,
+    y: npt.NDArray[Any] | None,
+) -> list[Any]:
     """Operands as [N, g, c, d, h, w], [g, k, c, t, r, s] and [N, g, k, z, p, q] in float64."""
     return [
-        None if x is None else np.asarray(x, np.float64).reshape(p.N, p.groups, p.C_per_group, p.D, p.H, p.W),
-        None if w is None else np.asarray(w, np.float64).reshape(p.groups, p.K_per_group, p.C_per_group, p.T, p.R, p.S),
-        None if y is None else np.asarray(y, np.float64).reshape(p.N, p.groups, p.K_per_group, p.Z, p.P, p.Q),
+        None
+        if x is None
+        else np.asarray(x, np.float64).reshape(p.N, p.groups, p.C_per_group, p.D, p.H, p.W),
+        None
+        if w is None
+        else np.asarray(w, np.float64).reshape(
+            p.groups, p.K_per_group, p.C_per_group, p.T, p.R, p.S
+        ),
+        None
+        if y is None
+        else np.asarray(y, np.float64).reshape(p.N, p.groups, p.K_per_group, p.Z, p.P, p.Q),
     ]
 
 
@@ -50,7 +65,9 @@ def fprop(p: ConvProblem, x: npt.NDArray[Any], w: npt.NDArray[Any]) -> Array:
     x, w, _ = _grouped(p, x, w, None)
     y = np.zeros((p.N, p.groups, p.K_per_group, p.Z, p.P, p.Q))
     for (t, r, s), outs, ins in _taps(p):
-        y[:, :, :, *outs] += np.einsum("ngcdhw,gkc->ngkdhw", x[:, :, :, *ins], w[..., t, r, s], optimize=True)
+        y[:, :, :, *outs] += np.einsum(
+            "ngcdhw,gkc->ngkdhw", x[:, :, :, *ins], w[..., t, r, s], optimize=True
+        )
     return y.reshape(p.N, p.K, p.Z, p.P, p.Q)
 
 
@@ -59,7 +76,9 @@ def dgrad(p: ConvProblem, dy: npt.NDArray[Any], w: npt.NDArray[Any]) -> Array:
     _, w, dy = _grouped(p, None, w, dy)
     dx = np.zeros((p.N, p.groups, p.C_per_group, p.D, p.H, p.W))
     for (t, r, s), outs, ins in _taps(p):
-        dx[:, :, :, *ins] += np.einsum("ngkdhw,gkc->ngcdhw", dy[:, :, :, *outs], w[..., t, r, s], optimize=True)
+        dx[:, :, :, *ins] += np.einsum(
+            "ngkdhw,gkc->ngcdhw", dy[:, :, :, *outs], w[..., t, r, s], optimize=True
+        )
     return dx.reshape(p.N, p.C, p.D, p.H, p.W)
 
 
@@ -68,7 +87,9 @@ def wgrad(p: ConvProblem, x: npt.NDArray[Any], dy: npt.NDArray[Any]) -> Array:
     x, _, dy = _grouped(p, x, None, dy)
     dw = np.zeros((p.groups, p.K_per_group, p.C_per_group, p.T, p.R, p.S))
     for (t, r, s), outs, ins in _taps(p):
-        dw[..., t, r, s] = np.einsum("ngcdhw,ngkdhw->gkc", x[:, :, :, *ins], dy[:, :, :, *outs], optimize=True)
+        dw[..., t, r, s] = np.einsum(
+            "ngcdhw,ngkdhw->gkc", x[:, :, :, *ins], dy[:, :, :, *outs], optimize=True
+        )
     return dw.reshape(p.K, p.C_per_group, p.T, p.R, p.S)
 
 

@@ -1,0 +1,131 @@
+"""The command ``fastconv``: info, bench, demo."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(
+        "fastconv", description="Hand-written convolution kernels for PyTorch."
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "info", help="versions, this machine, every kernel and why it does or does not run here"
+    )
+
+    bench = commands.add_parser(
+        "bench", help="layers beside torch, each checked against float64 before it is timed"
+    )
+    bench.add_argument("--set", dest="sets", type=_names, default=["quick"], metavar="NAME[,NAME]",
+                       help="layer sets; all, networks, figures, or --list (default: quick)")  # fmt: skip
+    bench.add_argument("--list", action="store_true", help="list the sets and stop")
+    bench.add_argument(
+        "--threads", type=_positive, default=_cores(), help="default: the cores of this process"
+    )
+    bench.add_argument("--batch", type=_positive, help="in place of the sets' own")
+    bench.add_argument("--dtype", choices=["f32", "f64", "bf16", "f16"], default="f32")
+    bench.add_argument("--direction", choices=["fprop", "dgrad", "wgrad", "step"],
+                       help="step is forward and backward together (default: the sets' own)")  # fmt: skip
+    bench.add_argument("--regime", choices=["packed", "unpacked"], default="packed",
+                       help="packed: a fastconv.nn module in eval, against prepacked oneDNN too; "
+                            "unpacked: fastconv.enable(), packing counted")  # fmt: skip
+    bench.add_argument(
+        "--peers", type=_names, default=[], metavar="NAME[,NAME]", help="also onnxruntime, ncnn"
+    )
+    bench.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    bench.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the result, with machine, versions, commit"
+    )
+
+    demo = commands.add_parser(
+        "demo", help="ResNet-18 on a photograph, torch and fastconv side by side"
+    )
+    demo.add_argument("--threads", type=_positive, default=_cores())
+    demo.add_argument("--json", type=Path, metavar="FILE")
+    return top
+
+
+def _write(path: Path | None, value: dict[str, Any]) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def _info() -> int:
+    from fastconv.info import info
+
+    print(info())
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from fastconv.bench import gate, report, run, workloads
+
+    if options.list:
+        for name in workloads.set_names():
+            print(f"{name:<12} {len(workloads.read_set(name))} layers")
+        return 0
+    settings = run.Settings(
+        sets=options.sets,
+        threads=options.threads,
+        batch=options.batch,
+        dtype=options.dtype,
+        task=options.direction,
+        regime=options.regime,
+        peers=options.peers,
+        quick=options.quick or options.sets == ["quick"],
+    )
+    try:
+        result = run.run(settings)
+    except gate.WrongAnswerError as error:
+        print(f"fastconv bench: {error}", file=sys.stderr)
+        return 1
+    _write(options.json, result)
+    print(report.render(result))
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from fastconv import demo
+
+    result = demo.run(options.threads)
+    _write(options.json, result.as_dict())
+    print(demo.render(result, options.threads))
+    return 0 if result.agrees else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; its exit status. 2 for arguments that cannot be, 1 for a wrong answer."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "info":
+            return _info()
+        return _bench(options) if options.command == "bench" else _demo(options)
+    except (ValueError, ImportError) as error:
+        print(f"fastconv {options.command}: {error}", file=sys.stderr)
+        return 2

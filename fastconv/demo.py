@@ -1,0 +1,132 @@
+"""``fastconv demo``: ResNet-18 on a photograph, torch and fastconv side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+import fastconv
+from fastconv.bench import timing
+from fastconv.bench.peers import Peer
+from fastconv.models import resnet18
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its models expect
+
+
+def photograph(extent: int = 224) -> torch.Tensor:
+    """scikit-learn's ``china.jpg`` as [1,3,extent,extent], shorter side to 8/7 of ``extent``, then cropped.
+
+    Raises:
+        ImportError: where scikit-learn or Pillow is not installed.
+    """
+    try:
+        from sklearn.datasets import load_sample_image  # type: ignore[import-untyped,unused-ignore]
+
+        pixels = np.array(load_sample_image("china.jpg"), np.float32) / 255
+    except ImportError as error:
+        raise ImportError(
+            "the demo needs scikit-learn and Pillow: pip install 'fastconv[demo]'"
+        ) from error
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    shorter = extent * 8 // 7
+    scale = shorter / min(image.shape[2:])
+    size = [round(side * scale) for side in image.shape[2:]]
+    image = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
+    top, left = ((side - extent) // 2 for side in image.shape[2:])
+    image = image[:, :, top : top + extent, left : left + extent]
+    return (
+        (image - torch.tensor(_MEAN)[:, None, None]) / torch.tensor(_STD)[:, None, None]
+    ).contiguous()
+
+
+def settle(model: torch.nn.Module, image: torch.Tensor) -> None:
+    """Gives the batch norms of an untrained network the statistics of the image's neighbourhood.
+
+    Without them activations of a random network grow from block to block, and a comparison would say little.
+    """
+    random = torch.Generator().manual_seed(0)
+    batch = image + 0.5 * torch.randn(8, *image.shape[1:], generator=random)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # averages over what it sees
+            module.reset_running_stats()
+    model.train()
+    with torch.no_grad():
+        model(batch)
+    model.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Of the demo: logits' difference, top-5 of both, median milliseconds of each way."""
+
+    top5: dict[str, list[int]]
+    largest_difference: float
+    largest_logit: float
+    milliseconds: dict[str, float]
+
+    @property
+    def agrees(self) -> bool:
+        return self.top5["torch"] == self.top5["fastconv"]
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"agrees": self.agrees}
+
+
+def run(threads: int, rounds: int = 15) -> Result:
+    """Runs both networks with the same seeded weights and times them in turn."""
+    torch.set_num_threads(threads)
+    image = photograph()
+    plain = resnet18(torch.nn, seed=0)
+    settle(plain, image)
+    ours = resnet18(fastconv.nn, seed=0)
+    ours.load_state_dict(plain.state_dict())
+    ours = ours.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last = resnet18(torch.nn, seed=0)
+    last.load_state_dict(plain.state_dict())
+    last = last.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    image_last = image.contiguous(memory_format=torch.channels_last)
+
+    ways = {
+        "torch contiguous": lambda: plain(image),
+        "torch channels_last": lambda: last(image_last),
+        "fastconv": lambda: ours(image_last),
+    }
+    with torch.inference_mode():
+        logits = {
+            name: ways[way]().flatten()
+            for name, way in (("torch", "torch contiguous"), ("fastconv",) * 2)
+        }
+    entries = [
+        timing.Entry(Peer(name, "torch", lambda *_: None, torch.inference_mode), call)
+        for name, call in ways.items()
+    ]
+    timing.measure(entries, timing.Effort(rounds, 0.03, 0.06, limit=20))
+    return Result(
+        {name: [int(i) for i in values.topk(5).indices] for name, values in logits.items()},
+        float((logits["torch"] - logits["fastconv"]).abs().max()),
+        float(logits["torch"].abs().max()),
+        {entry.peer.name: entry.median * 1e3 for entry in entries},
+    )
+
+
+def render(result: Result, threads: int) -> str:
+    """The demo's text."""
+    best = min(value for name, value in result.milliseconds.items() if name != "fastconv")
+    lines = [f"ResNet-18, seeded weights, china.jpg at 224 x 224, float32, {threads} threads", ""]
+    for name in ("torch", "fastconv"):
+        lines.append(f"{name:<20} top-5 {' '.join(f'{index:>4}' for index in result.top5[name])}")
+    relative = result.largest_difference / result.largest_logit
+    lines += [
+        f"{'same top-5':<20} {'yes' if result.agrees else 'NO'}",
+        f"{'largest difference':<20} {result.largest_difference:.2e} ({relative:.1e} of the largest logit)",
+        "",
+    ]
+    lines += [f"{name:<20} {value:8.2f} ms" for name, value in result.milliseconds.items()]
+    lines.append(
+        f"{'ratio':<20} {best / result.milliseconds['fastconv']:8.2f} (torch's better format over fastconv)"
+    )
+    return "\n".join(lines)

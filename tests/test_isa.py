@@ -1,0 +1,66 @@
+"""With wider instruction sets masked off the narrower rows serve, and are right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+core = pytest.importorskip("fastconv._core", reason="no native kernels were built")
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = ["cpu", "avx2", "avx512"]
+NARROWER = ORDER[: ORDER.index(core.machine()["isa"])]
+
+
+def python(isa: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"FASTCONV_CPU_ISA": isa}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("isa", NARROWER)
+def test_masked_rows_say_so(isa: str) -> None:
+    code = (
+        "from fastconv import _core\n"
+        "print(_core.machine()['isa'])\n"
+        "for row in _core.conv_rows(): print(row.name, row.target, row.machine_reason)"
+    )
+    lines = python(isa, "-c", code).stdout.splitlines()
+    assert lines[0] == isa
+    for line in lines[1:]:
+        _, target, reason = line.split(" ", 2)
+        masked = ORDER.index(target) > ORDER.index(isa)
+        assert reason == ("masked off by the environment variable FASTCONV_CPU_ISA" if masked else "None")
+
+
+@pytest.mark.parametrize("isa", NARROWER)
+def test_choice_falls_to_rows_that_run(isa: str) -> None:
+    code = (
+        "from fastconv import registry\nfrom fastconv.testing import check, shapes\n"
+        "for case in shapes.basic():\n"
+        "  for direction in ('fprop', 'dgrad', 'wgrad'):\n"
+        "    row = registry.find(registry.chosen(case.problem, direction))\n"
+        "    assert row.reason is None, row\n"
+        "    wrong = check.failure(row, case.problem, check.SETTINGS[1])\n"
+        "    assert wrong is None, (row.name, case.name, wrong)\n"
+        "print('right')"
+    )
+    done = python(isa, "-c", code)
+    assert done.stdout == "right\n", done.stderr
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("isa", NARROWER)
+def test_kernel_suite(isa: str) -> None:
+    done = python(isa, "-m", "pytest", "-q", "-x", "tests/test_kernels.py")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_an_unknown_isa_is_named() -> None:
+    done = python("sse9", "-c", "from fastconv import _core; print(_core.machine()['isa'])")
+    assert done.stdout.strip() == ORDER[len(NARROWER)]
+    assert "FASTCONV_CPU_ISA='sse9' is not one of cpu, avx2, avx512" in done.stderr
