@@ -2,8 +2,8 @@
 //
 //   kernel_test fastconv/testing/shapes/basic.txt [--kernel substring] [--threads n]
 //
-// Integers first (equal for exact rows and F(2x2)), then reals against the bound of fastconv/testing/tolerance.py.
-// as NaN; buffers end where their data ends, so that sanitizers see a step outside.
+// Integers first (equal for exact rows and F(2x2)), then reals against the bound of fastconv/testing/tolerance.py. Outputs
+// start as NaN; buffers end where their data ends, so that sanitizers see a step outside.
 
 #include <cmath>
 #include <cstdio>
