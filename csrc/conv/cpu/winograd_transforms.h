@@ -18,11 +18,11 @@ struct Transform<4> {
   static constexpr int kTile = 6, kPositions = 36;
   static constexpr float kRoot = 1.41421356f;
 
-  /// v[i * position] = Bt d B for the tile d[r][s] = x[r * row + s * column].
-  FASTCONV_INLINE static void input(const float* x, int64_t row, int64_t column, float* v, int64_t position) {
+  /// v[i * position] = Bt d B for the tile whose vectors are d(r, s).
+  template <class Load>
+  FASTCONV_INLINE static void input(Load&& d, float* v, int64_t position) {
     const Vec half = broadcast(0.5f), two = broadcast(2), middle = broadcast(2.5f);
     const Vec near = broadcast(kRoot / 2), far = broadcast(kRoot);
-    const auto d = [&](int r, int s) { return load(x + r * row + s * column); };
     const auto finish_row = [&](const Vec(&t)[6], int r) {
       float* to = v + 6 * r * position;
       const Vec even1 = fnma(two, t[2], t[4]), odd1 = fnma(two, t[1], t[3]);
@@ -99,8 +99,8 @@ template <>
 struct Transform<2> {
   static constexpr int kTile = 4, kPositions = 16;
 
-  FASTCONV_INLINE static void input(const float* x, int64_t row, int64_t column, float* v, int64_t position) {
-    const auto d = [&](int r, int s) { return load(x + r * row + s * column); };
+  template <class Load>
+  FASTCONV_INLINE static void input(Load&& d, float* v, int64_t position) {
     const auto finish_row = [&](const Vec(&t)[4], int r) {
       float* to = v + 4 * r * position;
       store(to, t[0] - t[2]);
