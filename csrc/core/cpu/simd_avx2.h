@@ -23,6 +23,11 @@ inline Vec broadcast(float x) { return {_mm256_set1_ps(x)}; }
 inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 /// The first n lanes of memory, zero in the rest, which are not read.
 inline Vec load(const float* p, int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
+/// The same value, which the compiler must hold in a register: it would else read memory again at every use.
+inline Vec in_register(Vec a) {
+  asm("" : "+x"(a.v));
+  return a;
+}
 inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 inline void store(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
 inline Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
@@ -40,6 +45,28 @@ inline Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT
 inline Vec scale_by_power_of_two(Vec a, Vec n) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23);
   return {_mm256_mul_ps(a.v, _mm256_castsi256_ps(exponent))};
+}
+
+/// rows[i] lane j becomes rows[j] lane i: pairs of floats, then of doubles, then of halves.
+inline void transpose(Vec (&rows)[8]) {
+  __m256 a[8], b[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    a[i + 1] = _mm256_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      b[i + 2 * half] = _mm256_shuffle_ps(a[i + half], a[i + 2 + half], 0x44);
+      b[i + 2 * half + 1] = _mm256_shuffle_ps(a[i + half], a[i + 2 + half], 0xee);
+    }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    rows[j].v = _mm256_permute2f128_ps(b[j], b[4 + j], 0x20);
+    rows[4 + j].v = _mm256_permute2f128_ps(b[j], b[4 + j], 0x31);
+  }
 }
 
 }  // namespace

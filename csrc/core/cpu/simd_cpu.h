@@ -33,6 +33,15 @@ inline Vec load(const float* p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) a.v[i] = p[i];
   return a;
 }
+/// The same value, which the compiler must hold in a register: it would else read memory again at every use.
+inline Vec in_register(Vec a) {
+#if defined(__SSE2__)
+  asm("" : "+x"(a.v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(a.v));
+#endif
+  return a;
+}
 inline void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof(a.v)); }
 inline void store(float* p, Vec a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = a.v[i];
@@ -55,6 +64,16 @@ inline Vec round(Vec a) {
 inline Vec scale_by_power_of_two(Vec a, Vec n) {
   for (int i = 0; i < Vec::kLanes; ++i) a.v[i] = std::ldexp(a.v[i], std::isnan(n.v[i]) ? 0 : static_cast<int>(n.v[i]));
   return a;
+}
+
+/// rows[i] lane j becomes rows[j] lane i.
+inline void transpose(Vec (&rows)[4]) {
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < i; ++j) {
+      const float upper = rows[j].v[i];
+      rows[j].v[i] = rows[i].v[j];
+      rows[i].v[j] = upper;
+    }
 }
 
 }  // namespace
