@@ -14,22 +14,34 @@
 namespace fastconv {
 namespace {
 
-/// rows x columns of a product: out[i][j] = sum over c of a[i * a_stride + c] * b[c * b_stride + j].
+/// One operand of `batch` products: element (i, j) of product b lies at data[b * batch + i * row + j].
+template <class Pointer>
+struct Matrices {
+  Pointer data;
+  int64_t row, batch;
+};
+
+/// out = a * b for `batch` products of rows x length x (NV vectors). With one vector a step is two loads for each
+/// multiplication anyway, so its tile is no higher than hides the latency.
 template <int NV>
-__attribute__((noinline)) void multiply(const float* a, int64_t a_stride, int64_t rows, int64_t length, const float* b,
-                                        int64_t b_stride, float* out, int64_t out_stride) {
-  const Tiling tiling = tile_rows(rows);
+__attribute__((noinline)) void multiply(const Matrices<const float*>& a, const Matrices<const float*>& b,
+                                        const Matrices<float*>& out, int64_t batch, int64_t rows, int64_t length) {
+  constexpr int kMost = NV == 1 && kTileRows == 14 ? 16 : kTileRows;
+  const Tiling tiling = tile_rows(rows, kMost);
   for (int64_t i0 = 0; i0 < rows; i0 += tiling.height) {
     const int64_t count = rows - i0 < tiling.height ? rows - i0 : tiling.height;
-    with_rows(count, [&](auto n) {
+    with_rows<kMost>(count, [&](auto n) {
       constexpr int MR = decltype(n)::value;
-      Vec acc[MR][NV];
-      clear(acc);
-      accumulate<MR, NV>(acc, a + i0 * a_stride, a_stride, b, length, b_stride);
+      for (int64_t one = 0; one < batch; ++one) {
+        Vec acc[MR][NV];
+        clear(acc);
+        accumulate<MR, NV>(acc, a.data + one * a.batch + i0 * a.row, a.row, b.data + one * b.batch, length, b.row);
+        float* to = out.data + one * out.batch + i0 * out.row;
 #pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i)
+        for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-        for (int j = 0; j < NV; ++j) store(out + (i0 + i) * out_stride + j * kLanes, acc[i][j]);
+          for (int j = 0; j < NV; ++j) store(to + i * out.row + j * kLanes, acc[i][j]);
+      }
     });
   }
 }
@@ -38,6 +50,16 @@ template <int kM>
 struct Winograd {
   using T = Transform<kM>;
   static constexpr int kTile = T::kTile, kPositions = T::kPositions;
+#ifndef BUND
+#define BUND 64
+#endif
+#ifndef FILL
+#define FILL 6
+#endif
+#ifndef MOSTR
+#define MOSTR 4
+#endif
+  static constexpr int kBundledChannels = BUND, kFill=FILL, kMostRows=MOSTR;
 
   /// Where a tile lies: image, sub-grid of the dilation, row and column in the sub-grid's grid of tiles.
   struct Place {
@@ -74,42 +96,48 @@ struct Winograd {
   struct Plan {
     bool shared;     // all threads share V
     int64_t block;   // tiles in V at once
+    int64_t bundles; // of channels in V at once
     int64_t chunk;   // panels in M at once
     int64_t row, position;      // strides of V in floats
     int64_t m_row, m_position;  // of M
+    // Memory of a thread: zeros in place of the pixels outside x, V, M. A shared V comes before all.
     int64_t v_floats() const { return kPositions * position; }
     int64_t m_floats() const { return kPositions * m_position; }
+    int64_t thread_floats() const { return row + m_floats() + (shared ? 0 : v_floats()); }
   };
 
-  /// Strides that keep rows and positions from falling into the same cache sets.
-  static int64_t spread(int64_t floats) { return floats % 256 == 0 ? floats + 16 : floats; }
+  /// The next odd number of cache lines: a tile's vectors in all positions then fall into different cache sets.
+  static int64_t odd_lines(int64_t floats) { return floats / 32 * 32 + (floats % 32 <= 16 ? 16 : 48); }
 
   static Plan plan(const ConvProblem& p) {
     const WinogradPanels cut(p);
     const Grid grid(p);
     const int64_t threads = num_threads(), l2 = static_cast<int64_t>(l2_bytes()) / 4;
-    const int64_t per_thread = divide_up(grid.tiles * cut.groups, threads);
     Plan plan;
-    plan.row = spread(round_up(cut.C, kLanes));
-    const int64_t per_tile = kPositions * (plan.row + cut.columns);
-    const int64_t fitting = l2 * 3 / 4 / per_tile;
+    plan.bundles = 1;
+    if (cut.C % kLanes == 0 && cut.K == cut.panels * cut.columns)
+      while (cut.groups % (2 * plan.bundles) == 0 && 2 * plan.bundles * cut.C <= kBundledChannels) plan.bundles *= 2;
+    const int64_t per_thread = divide_up(grid.tiles * (cut.groups / plan.bundles), threads);
+    plan.row = round_up(plan.bundles * cut.C, kLanes);
+    if (plan.row % 256 == 0) plan.row += 16;
+    plan.chunk = cut.groups > 1 ? plan.bundles * cut.panels : 1;
+    const int64_t per_tile = kPositions * (plan.row + plan.chunk * cut.columns);
+    const int64_t fitting = l2 * kFill / 8 / per_tile;
     // A thread's own block needs enough rows to pay for the panels it streams.
     plan.shared = cut.groups == 1 && (fitting < kTileRows || per_thread < kTileRows);
-    plan.chunk = 1;
     if (plan.shared) {
       const int64_t most = (int64_t{16} << 20) / 4 / (kPositions * plan.row);
       plan.block = most < 1 ? 1 : most;
-      plan.chunk = 2;
+      plan.chunk = cut.panels < 2 ? cut.panels : 2;
     } else {
       plan.block = fitting < kTileRows ? fitting : fitting / kTileRows * kTileRows;
-      if (plan.block > 4 * kTileRows) plan.block = 4 * kTileRows;
+      if (plan.block > kMostRows * kTileRows) plan.block = kMostRows * kTileRows;
       if (plan.block < 1) plan.block = 1;
     }
     if (plan.block > grid.tiles) plan.block = grid.tiles;
-    if (plan.chunk > cut.panels) plan.chunk = cut.panels;
-    plan.position = spread(plan.block * plan.row);
+    plan.position = odd_lines(plan.block * plan.row);
     plan.m_row = plan.chunk * cut.columns;
-    plan.m_position = spread(plan.block * plan.m_row);
+    plan.m_position = odd_lines(plan.block * plan.m_row);
     return plan;
   }
 
@@ -126,12 +154,51 @@ struct Winograd {
 
   static size_t workspace(const ConvProblem& p) {
     const Plan plan = Winograd::plan(p);
-    const int64_t threads = num_threads();
-    return static_cast<size_t>((plan.shared ? 1 : threads) * plan.v_floats() + threads * plan.m_floats()) * 4;
+    return static_cast<size_t>((plan.shared ? plan.v_floats() : 0) + num_threads() * plan.thread_floats()) * 4;
   }
 
   static size_t packed_bytes(const ConvProblem& p) { return WinogradPacking<kM>::bytes(p); }
   static void pack(const ConvProblem& p, const Filter& w, void* packed) { WinogradPacking<kM>::pack(p, w, packed); }
+
+  /// Which of the `count` pixels at, at + step, ... lie in [0, extent).
+  static Range inside(int64_t at, int64_t step, int64_t extent, int64_t count = kTile) {
+    if (at >= 0 && at + (count - 1) * step < extent) return {0, count};
+    Range range{0, 0};
+    while (range.begin < count && at + range.begin * step < 0) ++range.begin;
+    range.end = range.begin;
+    while (range.end < count && at + range.end * step < extent) ++range.end;
+    return range;
+  }
+
+  // The transforms are kept out of line: one copy of each, and no buffer in sight that the compiler would rather hold
+  // in registers.
+
+  __attribute__((noinline)) static void input(const float* x, int64_t row, int64_t column, float* v, int64_t position) {
+    T::input([&](int r, int s) __attribute__((always_inline)) { return load(x + r * row + s * column); }, v, position);
+  }
+
+  /// Of a tile at the border: pixel (r, s) lies at pixels[r * kTile + s] + offset.
+  __attribute__((noinline)) static void input_border(const float* const* pixels, int64_t offset, float* v,
+                                                     int64_t position) {
+    T::input([&](int r, int s) __attribute__((always_inline)) { return load(pixels[r * kTile + s] + offset); }, v,
+             position);
+  }
+
+  __attribute__((noinline)) static void output(const float* m, int64_t position, float* y) {
+    T::output(m, position, [&](int r, int s, Vec value)
+                               __attribute__((always_inline)) { store(y + (r * kM + s) * kLanes, value); });
+  }
+
+  /// A whole tile whose epilogue is max(low, scale * sum + shift).
+  __attribute__((noinline)) static void output_simple(const float* m, int64_t position, const Epilogue& e,
+                                                      int64_t channel, float* y, int64_t row, int64_t column) {
+    const Vec scale = e.scale ? load(static_cast<const float*>(e.scale) + channel) : broadcast(1);
+    const Vec shift = e.shift ? load(static_cast<const float*>(e.shift) + channel) : zero();
+    const Vec low = broadcast(e.activation == Activation::kRelu ? 0 : -__builtin_inff());
+    T::output(m, position, [&](int r, int s, Vec value) __attribute__((always_inline)) {
+      store(y + r * row + s * column, max(low, fma(value, scale, shift)));
+    });
+  }
 
   /// One call's operands with everything derived from them.
   struct Call {
@@ -145,93 +212,98 @@ struct Winograd {
     Grid grid;
     Plan plan;
 
-    /// V of the channels [c0, c1) of a bundle for the tiles [tile, tile + count), which become rows [row, ...) of V.
-    void transform_input(int64_t group, int64_t c0, int64_t c1, int64_t tile, int64_t count, int64_t row, float* v) const {
+    /// V of the channels [c0, c1) from a bundle's first on for the tiles [tile, tile + count), which become rows
+    /// [row, ...) of V. `zeros` are as many as V has channels.
+    void transform_input(int64_t group, int64_t c0, int64_t c1, int64_t tile, int64_t count, int64_t row, float* v,
+                         const float* zeros) const {
       Place at = grid.place(tile);
       const int64_t pixel_row = p.dilation_h * p.W * p.C, pixel_column = p.dilation_w * p.C;
+      const int64_t full = c0 + (c1 - c0) / kLanes * kLanes;
       for (int64_t t = 0; t < count; ++t, grid.advance(at)) {
         const int64_t h = at.a - p.pad_h + at.i * kM * p.dilation_h, w = at.b - p.pad_w + at.j * kM * p.dilation_w;
-        const bool inside = h >= 0 && w >= 0 && h + (kTile - 1) * p.dilation_h < p.H && w + (kTile - 1) * p.dilation_w < p.W;
+        const Range rows = inside(h, p.dilation_h, p.H), columns = inside(w, p.dilation_w, p.W);
         const int64_t origin = ((at.n * p.H + h) * p.W + w) * p.C + group * cut.C;
         float* to = v + (row + t) * plan.row;
-        for (int64_t c = c0; c < c1; c += kLanes) {
-          if (inside && c + kLanes <= cut.C) {
-            T::input(x + origin + c, pixel_row, pixel_column, to + c, plan.position);
-            continue;
-          }
-          alignas(64) float border[kTile * kTile * kLanes];
-          const int64_t n = cut.C - c < kLanes ? cut.C - c : kLanes;
-          for (int r = 0; r < kTile; ++r)
-            for (int s = 0; s < kTile; ++s) {
-              const int64_t ih = h + r * p.dilation_h, iw = w + s * p.dilation_w;
-              Vec value = zero();
-              if (ih >= 0 && ih < p.H && iw >= 0 && iw < p.W) {
-                const float* from = x + origin + c + r * pixel_row + s * pixel_column;
-                value = n == kLanes ? load(from) : load(from, n);
-              }
-              store(border + (r * kTile + s) * kLanes, value);
-            }
-          T::input(border, kTile * kLanes, kLanes, to + c, plan.position);
+        if (full == c1 && rows.end - rows.begin == kTile && columns.end - columns.begin == kTile) {
+          for (int64_t c = c0; c < c1; c += kLanes) input(x + origin + c, pixel_row, pixel_column, to + c, plan.position);
+          continue;
         }
+        const float* pixels[kPositions];
+        for (int i = 0; i < kPositions; ++i) pixels[i] = zeros;
+        for (int64_t r = rows.begin; r < rows.end; ++r)
+          for (int64_t s = columns.begin; s < columns.end; ++s)
+            pixels[r * kTile + s] = x + (origin + r * pixel_row + s * pixel_column);
+        for (int64_t c = c0; c < full; c += kLanes) input_border(pixels, c, to + c, plan.position);
+        if (full == c1) continue;
+        alignas(64) float tail[kPositions * kLanes];
+        for (int i = 0; i < kPositions; ++i) store(tail + i * kLanes, load(pixels[i] + full, c1 - full));
+        input(tail, kTile * kLanes, kLanes, to + full, plan.position);
       }
     }
 
-    /// M of the panels [first, last) of a bundle from `count` rows of V, then y of the tiles [tile, tile + count).
+    /// M of the panels [first, last) from a bundle's first on, then their y, for the `count` tiles from `tile` on.
     void products_and_output(int64_t group, int64_t first, int64_t last, int64_t tile, int64_t count, const float* v,
                              float* m) const {
-      for (int64_t position = 0; position < kPositions; ++position)
+      // Short products are done for all positions in one go; long ones use a panel for all rows while it is in L1.
+      const int64_t batch = cut.groups > 1 ? kPositions : 1;
+      for (int64_t position = 0; position < kPositions; position += batch)
         for (int64_t panel = first; panel < last; ++panel) {
-          const float* b = packed + ((group * cut.panels + panel) * kPositions + position) * cut.panel_floats;
-          const float* a = v + position * plan.position;
-          float* out = m + position * plan.m_position + (panel - first) * cut.columns;
-          if (cut.K - panel * cut.columns > kLanes)
-            multiply<kTileVectors>(a, plan.row, count, cut.C, b, cut.columns, out, plan.m_row);
-          else
-            multiply<1>(a, plan.row, count, cut.C, b, cut.columns, out, plan.m_row);
+          const int64_t index = (group * cut.panels + panel) * kPositions + position;
+          const Matrices<const float*> a{v + position * plan.position + panel / cut.panels * cut.C, plan.row, plan.position};
+          const Matrices<const float*> b{packed + index * cut.panel_floats, cut.columns, cut.panel_floats};
+          const Matrices<float*> out{m + position * plan.m_position + (panel - first) * cut.columns, plan.m_row,
+                                     plan.m_position};
+          const auto product = cut.K - panel % cut.panels * cut.columns > kLanes ? multiply<kTileVectors> : multiply<1>;
+          product(a, b, out, batch, count, cut.C);
         }
       transform_output(group, first * cut.columns, last * cut.columns, tile, count, m);
     }
 
     void transform_output(int64_t group, int64_t k0, int64_t k1, int64_t tile, int64_t count, const float* m) const {
-      if (k1 > cut.K) k1 = cut.K;
+      if (k1 > plan.bundles * cut.K) k1 = plan.bundles * cut.K;
       Place at = grid.place(tile);
       const int64_t pixel_row = p.dilation_h * p.Q * p.K, pixel_column = p.dilation_w * p.K;
+      const bool simple = !epilogue.residual && epilogue.activation <= Activation::kRelu;
       for (int64_t t = 0; t < count; ++t, grid.advance(at)) {
         const int64_t i = at.a + at.i * kM * p.dilation_h, j = at.b + at.j * kM * p.dilation_w;
-        const bool inside = i + (kM - 1) * p.dilation_h < p.P && j + (kM - 1) * p.dilation_w < p.Q;
+        const int64_t rows = inside(i, p.dilation_h, p.P, kM).end, columns = inside(j, p.dilation_w, p.Q, kM).end;
         const int64_t pixel = ((at.n * p.P + i) * p.Q + j) * p.K;
         for (int64_t k = k0; k < k1; k += kLanes) {
           const float* from = m + t * plan.m_row + (k - k0);
           const int64_t channel = group * cut.K + k, n = k1 - k < kLanes ? k1 - k : kLanes;
-          if (inside && n == kLanes) {
-            T::output(from, plan.m_position, [&](int r, int s, Vec value) {
-              finish_and_store(value, epilogue, y, pixel + r * pixel_row + s * pixel_column, channel, kLanes);
-            });
-          } else {
-            T::output(from, plan.m_position, [&](int r, int s, Vec value) {
-              if (i + r * p.dilation_h < p.P && j + s * p.dilation_w < p.Q)
-                finish_and_store(value, epilogue, y, pixel + r * pixel_row + s * pixel_column, channel, n);
-            });
+          if (simple && rows == kM && columns == kM && n == kLanes) {
+            output_simple(from, plan.m_position, epilogue, channel, y + pixel + channel, pixel_row, pixel_column);
+            continue;
           }
+          alignas(64) float tile_y[kM * kM * kLanes];
+          output(from, plan.m_position, tile_y);
+          for (int64_t r = 0; r < rows; ++r)
+            for (int64_t s = 0; s < columns; ++s)
+              finish_and_store(load(tile_y + (r * kM + s) * kLanes), epilogue, y,
+                               pixel + r * pixel_row + s * pixel_column, channel, n);
         }
       }
     }
 
+    float* zero_row(float* at) const {
+      for (int64_t i = 0; i < plan.row; ++i) at[i] = 0;
+      return at;
+    }
+
     void run_blocks() const {
-      const int64_t tasks = num_threads(), total = cut.groups * grid.tiles;
+      const int64_t tasks = num_threads(), total = cut.groups / plan.bundles * grid.tiles;
+      const int64_t panels = plan.bundles * cut.panels;
       parallel_for(tasks, [&](int64_t task) {
         const Range range = part_of(total, tasks, task);
-        float* v = workspace + task * (plan.v_floats() + plan.m_floats());
-        float* m = v + plan.v_floats();
+        float* zeros = zero_row(workspace + task * plan.thread_floats());
+        float *m = zeros + plan.row, *v = m + plan.m_floats();
         for (int64_t at = range.begin; at < range.end;) {
-          const int64_t group = at / grid.tiles, tile = at % grid.tiles;
-          const int64_t left = (grid.tiles - tile < range.end - at ? grid.tiles - tile : range.end - at);
+          const int64_t group = at / grid.tiles * plan.bundles, tile = at % grid.tiles;
+          const int64_t left = grid.tiles - tile < range.end - at ? grid.tiles - tile : range.end - at;
           const int64_t count = tile_rows(left, plan.block).height;
-          transform_input(group, 0, cut.C, tile, count, 0, v);
-          for (int64_t panel = 0; panel < cut.panels; panel += plan.chunk) {
-            const int64_t last = panel + plan.chunk < cut.panels ? panel + plan.chunk : cut.panels;
-            products_and_output(group, panel, last, tile, count, v, m);
-          }
+          transform_input(group, 0, plan.bundles * cut.C, tile, count, 0, v, zeros);
+          for (int64_t panel = 0; panel < panels; panel += plan.chunk)
+            products_and_output(group, panel, panel + plan.chunk < panels ? panel + plan.chunk : panels, tile, count, v, m);
           at += count;
         }
       });
@@ -246,14 +318,16 @@ struct Winograd {
         const int64_t parts = divide_up(tasks, count) < vectors ? divide_up(tasks, count) : vectors;
         parallel_for(tasks, [&](int64_t task) {
           const Range range = part_of(count * parts, tasks, task);
+          const float* zeros = zero_row(workspace + plan.v_floats() + task * plan.thread_floats());
           for (int64_t one = range.begin; one < range.end; ++one) {
             const Range channels = part_of(vectors, parts, one % parts);
-            transform_input(0, channels.begin * kLanes, channels.end * kLanes, tile + one / parts, 1, one / parts, v);
+            const int64_t c1 = channels.end * kLanes < cut.C ? channels.end * kLanes : cut.C;
+            transform_input(0, channels.begin * kLanes, c1, tile + one / parts, 1, one / parts, v, zeros);
           }
         });
         parallel_for(tasks, [&](int64_t task) {
           const Range range = part_of(cut.panels, tasks, task);
-          float* m = workspace + plan.v_floats() + task * plan.m_floats();
+          float* m = workspace + plan.v_floats() + task * plan.thread_floats() + plan.row;
           for (int64_t panel = range.begin; panel < range.end; panel += plan.chunk) {
             const int64_t last = panel + plan.chunk < range.end ? panel + plan.chunk : range.end;
             products_and_output(0, panel, last, tile, count, v, m);
