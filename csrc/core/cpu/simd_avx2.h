@@ -47,5 +47,15 @@ inline Vec scale_by_power_of_two(Vec a, Vec n) {
   return {_mm256_mul_ps(a.v, _mm256_castsi256_ps(exponent))};
 }
 
+/// For each lane, the lane that `permute` takes.
+struct LaneIndex {
+  __m256i v;
+};
+inline LaneIndex lane_index(const int32_t* lanes) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes))};
+}
+inline LaneIndex next(LaneIndex i) { return {_mm256_add_epi32(i.v, _mm256_set1_epi32(1))}; }
+inline Vec permute(Vec a, LaneIndex i) { return {_mm256_permutevar8x32_ps(a.v, i.v)}; }
+
 }  // namespace
 }  // namespace fastconv

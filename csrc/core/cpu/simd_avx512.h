@@ -42,5 +42,13 @@ inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline Vec scale_by_power_of_two(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 
+/// For each lane, the lane that `permute` takes.
+struct LaneIndex {
+  __m512i v;
+};
+inline LaneIndex lane_index(const int32_t* lanes) { return {_mm512_loadu_si512(lanes)}; }
+inline LaneIndex next(LaneIndex i) { return {_mm512_add_epi32(i.v, _mm512_set1_epi32(1))}; }
+inline Vec permute(Vec a, LaneIndex i) { return {_mm512_permutexvar_ps(i.v, a.v)}; }
+
 }  // namespace
 }  // namespace fastconv
