@@ -22,6 +22,7 @@ struct GroupedTile {
   const float* w;
   int64_t w_row, w_channel, w_tap;
   int64_t rows, taps, group;
+  LaneIndex lanes;  // first_of_group
   int64_t begin, end;  // the pixels of the tile's span [0, span) that exist
   float* out;
   const Epilogue* epilogue;
@@ -40,7 +41,7 @@ void run_grouped_tile(const GroupedTile& t) {
   const Vec start = simple && e.shift ? load(static_cast<const float*>(e.shift) + t.channel) : zero();
 #pragma GCC unroll 8
   for (int j = 0; j < kTile; ++j) even[j] = start, odd[j] = zero();
-  const LaneIndex first = first_of_group(kPermute ? t.group : kLanes);
+  const LaneIndex first = t.lanes;
   const auto input = [&](const float* in, int64_t i, int64_t c, LaneIndex lane) {
     if (kEdge && (i < t.begin || i >= t.end)) return zero();
     const float* pixel = in + i * t.in_pixel;
@@ -128,6 +129,7 @@ struct GroupedCall {
   const float* in = nullptr;
   const float* packed = nullptr;
   float* out = nullptr;
+  LaneIndex lanes = {};  // first_of_group, in groups narrower than a vector
   Epilogue epilogue = {};
   Axis rows[kMaxPhases] = {}, columns[kMaxPhases] = {};
 };
@@ -142,7 +144,7 @@ inline void run_grouped_row(const GroupedCall& d, const Axis& ah, const Axis& aw
   t.in_row = ah.tap_step * d.in_w * C, t.in_pixel = C, t.in_step = aw.in_step, t.tap_step = aw.tap_step;
   t.w_channel = d.taps_w * kLanes, t.w_row = ah.w_step * d.group * t.w_channel, t.w_tap = aw.w_step * kLanes;
   t.rows = taps.end > taps.begin && aw.taps ? taps.end - taps.begin : 0;
-  t.taps = aw.taps, t.group = d.group;
+  t.taps = aw.taps, t.group = d.group, t.lanes = d.lanes;
   t.out = d.out, t.epilogue = &d.epilogue, t.out_pixel = aw.step * C;
   const int64_t in_base = (n * d.in_h + in_row) * d.in_w * C, w_vector = d.taps_h * d.group * t.w_channel;
   const int64_t w_base = (ah.w_first + ah.w_step * first_tap) * d.group * t.w_channel + aw.w_first * kLanes;
@@ -171,7 +173,8 @@ inline void run_grouped(const GroupedCall& d) {
   const int64_t vectors = d.channels / kLanes;
   const Cut cut = cut_for(d.N * d.out_h, vectors, num_threads());
   parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
-    const GroupedCall own = d;  // reading it from another thread's stack would share lines that thread writes
+    GroupedCall own = d;  // reading it from another thread's stack would share lines that thread writes
+    own.lanes = first_of_group(own.group < kLanes ? own.group : kLanes);
     const Range rows = part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts);
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
     const int64_t bytes = (own.rows[0].taps * own.in_w + own.out_w) * static_cast<int64_t>(sizeof(float));
