@@ -52,6 +52,7 @@ void run_grouped_tile(const GroupedTile& t) {
     const float* w = t.w + r * t.w_row;
     LaneIndex lane = first;
     for (int64_t c = 0; c < t.group; c += 2) {
+      in = reload(in);
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half, w += t.w_channel, lane = next(lane)) {
         Vec* sum = half ? odd : even;

@@ -56,6 +56,13 @@ FASTCONV_INLINE LaneIndex first_of_group(int64_t group) {
   return lane_index(lanes);
 }
 
+/// The same pointer, whose memory the compiler must read anew: it would else move loads out of a loop, then spill them.
+template <class T>
+FASTCONV_INLINE T* reload(T* p) {
+  asm("" : "+r"(p));
+  return p;
+}
+
 constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 constexpr int64_t divide_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
