@@ -42,6 +42,15 @@ inline Range taps_inside(const Axis& a, int64_t j, int64_t extent) {
   return {begin, end < a.taps ? end : a.taps};
 }
 
+/// The outputs in [0, outputs) all of whose taps read inside [0, extent).
+inline Range all_taps_inside(int64_t outputs, int64_t extent, int64_t taps, int64_t stride, int64_t pad,
+                             int64_t dilation) {
+  const int64_t begin = pad > 0 ? divide_up(pad, stride) : 0;
+  const int64_t room = extent + pad - dilation * (taps - 1);
+  const int64_t end = room > 0 ? divide_up(room, stride) : 0;
+  return {begin < outputs ? begin : outputs, end < outputs ? end : outputs};
+}
+
 /// How a call is cut: channels into `channel_parts` and rows of all images into `row_parts`, one task for each pair.
 struct Cut {
   int64_t row_parts, channel_parts;

@@ -129,12 +129,8 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
   Sweep t;
   t.x_row = p.dilation_h * p.W * p.C, t.pixel = p.C;
   t.taps = p.S, t.Q = p.Q, t.W = p.W, t.stride = p.stride_w, t.pad = p.pad_w, t.dilation = p.dilation_w;
-  // q * stride >= pad, and q * stride - pad + dilation * (S - 1) < W
-  const int64_t begin = p.pad_w > 0 ? divide_up(p.pad_w, p.stride_w) : 0;
-  const int64_t room = p.W + p.pad_w - p.dilation_w * (p.S - 1);
-  const int64_t end = room > 0 ? divide_up(room, p.stride_w) : 0;
-  t.inside_begin = begin < p.Q ? begin : p.Q;
-  t.inside_end = end < p.Q ? end : p.Q;
+  const Range inside = all_taps_inside(p.Q, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
+  t.inside_begin = inside.begin, t.inside_end = inside.end;
   const int64_t bytes = (p.R * p.W + p.Q) * static_cast<int64_t>(sizeof(float));
   for_each_row(rows, p.P, vectors, p.C, bytes, [&](int64_t n, int64_t row, int64_t channel, int64_t channel_end) {
     const Range tap_rows = taps_inside(axis, row, p.H);

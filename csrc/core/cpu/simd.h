@@ -49,6 +49,20 @@ FASTCONV_INLINE Vec exp(Vec x) {
 
 FASTCONV_INLINE Vec sigmoid(Vec x) { return div(broadcast(1.0f), broadcast(1.0f) + exp(zero() - x)); }
 
+/// Lanes in groups of `group`, which divides their number: each lane takes its own group's first. `next` takes one on.
+FASTCONV_INLINE LaneIndex first_of_group(int64_t group) {
+  int32_t lanes[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = static_cast<int32_t>(lane / group * group);
+  return lane_index(lanes);
+}
+
+/// The same pointer, whose memory the compiler must read anew: it would else move loads out of a loop, then spill them.
+template <class T>
+FASTCONV_INLINE T* reload(T* p) {
+  asm("" : "+r"(p));
+  return p;
+}
+
 constexpr int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 constexpr int64_t divide_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 

@@ -69,5 +69,15 @@ inline void transpose(Vec (&rows)[8]) {
   }
 }
 
+/// For each lane, the lane that `permute` takes.
+struct LaneIndex {
+  __m256i v;
+};
+inline LaneIndex lane_index(const int32_t* lanes) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes))};
+}
+inline LaneIndex next(LaneIndex i) { return {_mm256_add_epi32(i.v, _mm256_set1_epi32(1))}; }
+inline Vec permute(Vec a, LaneIndex i) { return {_mm256_permutevar8x32_ps(a.v, i.v)}; }
+
 }  // namespace
 }  // namespace fastconv

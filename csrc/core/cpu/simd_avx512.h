@@ -70,5 +70,13 @@ inline void transpose(Vec (&rows)[16]) {
   }
 }
 
+/// For each lane, the lane that `permute` takes.
+struct LaneIndex {
+  __m512i v;
+};
+inline LaneIndex lane_index(const int32_t* lanes) { return {_mm512_loadu_si512(lanes)}; }
+inline LaneIndex next(LaneIndex i) { return {_mm512_add_epi32(i.v, _mm512_set1_epi32(1))}; }
+inline Vec permute(Vec a, LaneIndex i) { return {_mm512_permutexvar_ps(i.v, a.v)}; }
+
 }  // namespace
 }  // namespace fastconv

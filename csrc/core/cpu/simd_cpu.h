@@ -76,5 +76,24 @@ inline void transpose(Vec (&rows)[4]) {
     }
 }
 
+/// For each lane, the lane that `permute` takes.
+struct LaneIndex {
+  int32_t v[Vec::kLanes];
+};
+inline LaneIndex lane_index(const int32_t* lanes) {
+  LaneIndex i;
+  std::memcpy(i.v, lanes, sizeof(i.v));
+  return i;
+}
+inline LaneIndex next(LaneIndex i) {
+  for (int32_t& lane : i.v) ++lane;
+  return i;
+}
+inline Vec permute(Vec a, LaneIndex i) {
+  Vec b = a;
+  for (int lane = 0; lane < Vec::kLanes; ++lane) b.v[lane] = a.v[i.v[lane]];
+  return b;
+}
+
 }  // namespace
 }  // namespace fastconv

@@ -1,0 +1,41 @@
+// dx[n,h,w,c] = sum over r,s and the channels k of c's group of dy[n,p,q,k] * w[k,c,r,s] where
+// p * stride - pad + r * dilation = h, and so for q.
+//
+// The engine, its tiles and the cut of the work: conv/cpu/grouped.h. An output h is reached by every stride-th tap
+// alone, so that dx falls into stride^2 phases, each a convolution of dy at unit stride.
+
+#include "conv/cpu/grouped.h"
+
+namespace fastconv {
+namespace {
+
+const char* why_not(const ConvProblem& p) {
+  if (const char* reason = grouped_why_not(p)) return reason;
+  if (p.stride_h > kMaxPhases || p.stride_w > kMaxPhases) return "takes strides up to 8";
+  return nullptr;
+}
+
+void pack(const ConvProblem& p, const Filter& w, void* packed) {
+  Filter turned = w;
+  turned.stride_k = w.stride_c, turned.stride_c = w.stride_k;
+  pack_grouped(p, turned, packed);
+}
+
+void run(const ConvProblem& p, const ConvArgs& args) {
+  GroupedCall call{p.N, p.C, p.C_per_group(), p.P, p.Q, p.H, p.W, p.R, p.S};
+  call.in = static_cast<const float*>(args.dy), call.out = static_cast<float*>(args.out);
+  call.packed = static_cast<const float*>(args.packed), call.epilogue = args.epilogue;
+  for (int64_t i = 0; i < p.stride_h; ++i) call.rows[i] = dgrad_axis(i, p.H, p.R, p.stride_h, p.pad_h, p.dilation_h);
+  for (int64_t i = 0; i < p.stride_w; ++i) call.columns[i] = dgrad_axis(i, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
+  run_grouped(call);
+}
+
+}  // namespace
+
+FASTCONV_DEFINE(FASTCONV_NAME(conv_dgrad_grouped_nhwc)) = {.algorithm = Algorithm::kGrouped,
+                                                           .why_not = why_not,
+                                                           .run = run,
+                                                           .packed_bytes = grouped_packed_bytes,
+                                                           .pack = pack};
+
+}  // namespace fastconv

@@ -1,0 +1,216 @@
+// dw[k,c,r,s] = sum over n,p,q of dy[n,p,q,k] * x[n,h,w,c], c in k's group, h = p * stride - pad + r * dilation, so for w.
+//
+// A vector holds kLanes output channels k. A sweep goes over a band of rows with the sums of one filter row and kChunk
+// channels c in registers; the c-th channel of every lane's group comes from a permutation of an x vector, or from a
+// broadcast in groups as wide as a vector, and serves every tap. Bands are small enough to stay in L1 for all sweeps.
+// Work is cut by output channels, or by rows with partial sums that are added in the parts' order: the same sums
+// whichever thread ran which part. Filter width 3 at stride 1 and 2, dense, has sweeps of its own.
+
+#include "conv/cpu/grouped.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int kChunk = Vec::kRegisters == 32 ? 4 : 2;
+constexpr int kTileQ = Vec::kRegisters == 32 ? 8 : 4;
+
+/// A band of rows for one output vector, one filter row and kChunk channels of the group.
+struct Sweep {
+  const float* x;   // the row that the band's first row reads, column 0, at the group's (or vector's) first channel
+  const float* dy;  // the band's first row, column 0
+  float* sums;      // [s][channel of the chunk][lane]
+  int64_t x_row, dy_row, pixel;  // strides in elements; x_row: between the inputs of neighbouring dy rows
+  int64_t rows, taps;
+  int64_t Q, W, stride, pad, dilation;
+  int64_t inside_begin, inside_end;  // the q whose taps all exist
+  int64_t chunk;                     // first channel
+  LaneIndex lanes[kChunk];
+};
+
+template <bool kPermute>
+FASTCONV_INLINE void inputs(const Sweep& t, const float* x, Vec* v) {
+  const Vec all = kPermute ? in_register(load(x)) : zero();
+#pragma GCC unroll 4
+  for (int c = 0; c < kChunk; ++c) v[c] = kPermute ? permute(all, t.lanes[c]) : in_register(broadcast(x[t.chunk + c]));
+}
+
+template <int kTaps, int kStep, bool kPermute>
+void sweep(const Sweep& t) {
+  const int64_t pixel = t.pixel, W = t.W, pad = t.pad;
+  Vec sum[kTaps][kChunk];
+#pragma GCC unroll 8
+  for (int s = 0; s < kTaps; ++s)
+#pragma GCC unroll 4
+    for (int c = 0; c < kChunk; ++c) sum[s][c] = load(t.sums + (s * kChunk + c) * kLanes);
+  for (int64_t row = 0; row < t.rows; ++row) {
+    const float* x = t.x + row * t.x_row;
+    const float* dy = t.dy + row * t.dy_row;
+    const auto edge = [&](int64_t q) {
+      const Vec d = load(dy + q * pixel);
+      const int64_t at = q * kStep - pad;
+#pragma GCC unroll 8
+      for (int s = 0; s < kTaps; ++s) {
+        if (at + s < 0 || at + s >= W) continue;
+        Vec v[kChunk];
+        inputs<kPermute>(t, x + (at + s) * pixel, v);
+#pragma GCC unroll 4
+        for (int c = 0; c < kChunk; ++c) sum[s][c] = fma(v[c], d, sum[s][c]);
+      }
+    };
+    int64_t q = 0;
+    for (; q < t.inside_begin; ++q) edge(q);
+    for (; q + kTileQ <= t.inside_end; q += kTileQ) {
+      Vec d[kTileQ];
+#pragma GCC unroll 8
+      for (int j = 0; j < kTileQ; ++j) d[j] = in_register(load(dy + (q + j) * pixel));
+      const float* from = x + (q * kStep - pad) * pixel;
+#pragma GCC unroll 32
+      for (int i = 0; i < (kTileQ - 1) * kStep + kTaps; ++i, from += pixel) {
+        Vec v[kChunk];
+        inputs<kPermute>(t, from, v);
+#pragma GCC unroll 8
+        for (int j = 0; j < kTileQ; ++j)
+          if (const int s = i - j * kStep; s >= 0 && s < kTaps) {
+#pragma GCC unroll 4
+            for (int c = 0; c < kChunk; ++c) sum[s][c] = fma(v[c], d[j], sum[s][c]);
+          }
+      }
+    }
+    for (; q < t.Q; ++q) edge(q);
+  }
+#pragma GCC unroll 8
+  for (int s = 0; s < kTaps; ++s)
+#pragma GCC unroll 4
+    for (int c = 0; c < kChunk; ++c) store(t.sums + (s * kChunk + c) * kLanes, sum[s][c]);
+}
+
+/// Any filter width, stride and dilation.
+template <bool kPermute>
+void sweep_any(const Sweep& t) {
+  for (int64_t s = 0; s < t.taps; ++s) {
+    const Range q = taps_inside({0, 1, 0, s * t.dilation - t.pad, 0, t.stride, t.Q, 0, 1}, 0, t.W);
+    Vec sum[kChunk];
+    for (int c = 0; c < kChunk; ++c) sum[c] = load(t.sums + (s * kChunk + c) * kLanes);
+    for (int64_t row = 0; row < t.rows; ++row) {
+      const float* x = t.x + row * t.x_row + (q.begin * t.stride + s * t.dilation - t.pad) * t.pixel;
+      const float* dy = t.dy + row * t.dy_row + q.begin * t.pixel;
+      for (int64_t j = q.begin; j < q.end; ++j, x += t.stride * t.pixel, dy += t.pixel) {
+        Vec v[kChunk];
+        inputs<kPermute>(t, x, v);
+        const Vec d = load(dy);
+        for (int c = 0; c < kChunk; ++c) sum[c] = fma(v[c], d, sum[c]);
+      }
+    }
+    for (int c = 0; c < kChunk; ++c) store(t.sums + (s * kChunk + c) * kLanes, sum[c]);
+  }
+}
+
+using RunSweep = void (*)(const Sweep&);
+
+template <bool kPermute>
+RunSweep sweep_for(const ConvProblem& p) {
+  const int64_t kind = p.dilation_w == 1 && p.stride_w <= 2 ? p.S * 10 + p.stride_w : 0;
+  switch (kind) {
+    case 31: return sweep<3, 1, kPermute>;
+    case 32: return sweep<3, 2, kPermute>;
+    default: return sweep_any<kPermute>;
+  }
+}
+
+/// The sums, [vector][r][chunk][s][channel of the chunk][lane], of the rows `rows` over all images.
+void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums, Range rows, Range vectors) {
+  const int64_t group = p.C_per_group(), chunk_size = p.S * kChunk * kLanes, chunks = group / kChunk;
+  const int64_t per_vector = p.R * chunks * chunk_size;
+  for (int64_t i = vectors.begin * per_vector; i < vectors.end * per_vector; i += kLanes) store(sums + i, zero());
+  const bool permute = group < kLanes;
+  const RunSweep run_sweep = permute ? sweep_for<true>(p) : sweep_for<false>(p);
+  Sweep t;
+  t.x_row = p.stride_h * p.W * p.C, t.dy_row = p.Q * p.K, t.pixel = p.C;
+  t.taps = p.S, t.Q = p.Q, t.W = p.W, t.stride = p.stride_w, t.pad = p.pad_w, t.dilation = p.dilation_w;
+  const Range inside = all_taps_inside(p.Q, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
+  t.inside_begin = inside.begin, t.inside_end = inside.end;
+  const int64_t row_bytes = (p.stride_h * p.W + p.Q) * kLanes * static_cast<int64_t>(sizeof(float));
+  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes - p.R / 2;
+  const int64_t band_rows = fitting > 1 ? fitting : 1;
+  const auto sweep_band = [&](int64_t n, Range band, int64_t v) {
+    const int64_t k = v * kLanes, first_channel = permute ? k : k / group * group;
+    for (int64_t r = 0; r < p.R; ++r) {
+      const int64_t from = r * p.dilation_h - p.pad_h;
+      Range mine = taps_inside({0, 1, 0, from, 0, p.stride_h, p.P, 0, 1}, 0, p.H);  // the rows whose tap r exists
+      if (mine.begin < band.begin) mine.begin = band.begin;
+      if (mine.end > band.end) mine.end = band.end;
+      if (mine.begin >= mine.end) continue;
+      t.rows = mine.end - mine.begin;
+      t.x = x + (n * p.H + mine.begin * p.stride_h + from) * p.W * p.C + first_channel;
+      t.dy = dy + (n * p.P + mine.begin) * p.Q * p.K + k;
+      LaneIndex lane = first_of_group(permute ? group : kLanes);
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        for (int c = 0; c < kChunk; ++c, lane = next(lane)) t.lanes[c] = lane;
+        t.chunk = chunk * kChunk;
+        t.sums = sums + v * per_vector + (r * chunks + chunk) * chunk_size;
+        run_sweep(t);
+      }
+    }
+  };
+  for (int64_t begin = rows.begin; begin < rows.end;) {
+    const int64_t n = begin / p.P, image_end = (n + 1) * p.P;
+    const int64_t end = rows.end < image_end ? rows.end : image_end;
+    for (int64_t v = vectors.begin; v < vectors.end; ++v)
+      for (int64_t row = begin; row < end; row += band_rows)
+        sweep_band(n, {row - n * p.P, (row + band_rows < end ? row + band_rows : end) - n * p.P}, v);
+    begin = end;
+  }
+}
+
+/// Output channels first: parts of their own need no sums of sums, and nothing but the sums is written.
+Cut wgrad_cut(const ConvProblem& p) {
+  const int64_t vectors = p.K / kLanes, threads = num_threads();
+  return vectors % threads == 0 ? Cut{1, threads} : cut_for(p.N * p.P, vectors, threads);
+}
+
+size_t workspace(const ConvProblem& p) {
+  return static_cast<size_t>(wgrad_cut(p).row_parts * p.w_elements()) * sizeof(float);
+}
+
+void write_sums(const ConvProblem& p, const float* sums, int64_t parts, const Filter& dw, int64_t v) {
+  const int64_t group = p.C_per_group(), size = p.w_elements();
+  int64_t place[kLanes];
+  for (int64_t lane = 0; lane < kLanes; ++lane)
+    place[lane] = dw.offset((v * kLanes + lane) / group, (v * kLanes + lane) % group, 0, 0, 0, 0);
+  const float* from = sums + v * p.R * group * p.S * kLanes;
+  for (int64_t r = 0; r < p.R; ++r)
+    for (int64_t chunk = 0; chunk < group; chunk += kChunk)
+      for (int64_t s = 0; s < p.S; ++s)
+        for (int64_t c = chunk; c < chunk + kChunk; ++c, from += kLanes) {
+          Vec sum = load(from);
+          for (int64_t part = 1; part < parts; ++part) sum = sum + load(from + part * size);
+          float total[kLanes];
+          store(total, sum);
+          float* to = static_cast<float*>(dw.data) + dw.offset(0, 0, c, 0, r, s);
+          for (int64_t lane = 0; lane < kLanes; ++lane) to[place[lane]] = total[lane];
+        }
+}
+
+void run(const ConvProblem& problem, const ConvArgs& args) {
+  const Cut cut = wgrad_cut(problem);
+  const int64_t vectors = problem.K / kLanes;
+  float* sums = static_cast<float*>(args.workspace);
+  parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
+    const ConvProblem p = problem;  // reading it from another thread's stack would share lines that thread writes
+    const int64_t part = task / cut.channel_parts;
+    const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
+    sum_part(p, static_cast<const float*>(args.x), static_cast<const float*>(args.dy), sums + part * p.w_elements(),
+             part_of(p.N * p.P, cut.row_parts, part), mine);
+    if (cut.row_parts == 1)
+      for (int64_t v = mine.begin; v < mine.end; ++v) write_sums(p, sums, 1, args.w, v);
+  });
+  if (cut.row_parts > 1)
+    parallel_for(vectors, [&](int64_t v) { write_sums(problem, sums, cut.row_parts, args.w, v); });
+}
+
+}  // namespace
+
+FASTCONV_DEFINE(FASTCONV_NAME(conv_wgrad_grouped_nhwc)) = {
+    .algorithm = Algorithm::kGrouped, .why_not = grouped_why_not, .run = run, .workspace = workspace};
+
+}  // namespace fastconv
