@@ -6,42 +6,14 @@
 // phase, copies the rows of dy under them with the padding filled in, and passes the panels of each phase over the
 // block.
 
-#include "core/cpu/machine.h"
+#include "conv/cpu/phases.h"
 #include "core/cpu/pack_panels.h"
 #include "core/cpu/panel_tile.h"
-#include "core/cpu/split.h"
-#include "core/kernel.h"
 
 namespace fastconv {
 namespace {
 
-int64_t greatest_common_divisor(int64_t a, int64_t b) { return b == 0 ? a : greatest_common_divisor(b, a % b); }
-
-/// The taps of one axis that outputs h = phase + stride * i meet: tap last - j * tap_step reads dy at
-/// first + j * dilation + i, for j in [0, count).
-struct AxisPhase {
-  int64_t count = 0, last = 0, tap_step = 1;
-  int64_t first = 0, dilation = 1;
-  int64_t end() const { return first + (count - 1) * dilation + 1; }
-};
-
-AxisPhase axis_phase(int64_t phase, int64_t stride, int64_t pad, int64_t dilation, int64_t taps) {
-  const int64_t divisor = greatest_common_divisor(stride, dilation);
-  AxisPhase axis;
-  axis.tap_step = stride / divisor, axis.dilation = dilation / divisor;
-  for (int64_t r = 0; r < taps; ++r) {
-    if ((phase + pad - r * dilation) % stride != 0) continue;
-    ++axis.count;
-    axis.last = r;
-    axis.first = (phase + pad - r * dilation) / stride;
-  }
-  return axis;
-}
-
-AxisPhase row_phase(const ConvProblem& p, int64_t a) { return axis_phase(a, p.stride_h, p.pad_h, p.dilation_h, p.R); }
-AxisPhase column_phase(const ConvProblem& p, int64_t b) {
-  return axis_phase(b, p.stride_w, p.pad_w, p.dilation_w, p.S);
-}
+int64_t panels_of(const ConvProblem& p) { return divide_up(p.C_per_group(), kPanel); }
 
 PanelPacking packing_of(const ConvProblem& p, const AxisPhase& rows, const AxisPhase& columns) {
   return {p.groups, p.K_per_group(), p.C_per_group(), rows.count * columns.count};
@@ -78,79 +50,17 @@ void pack(const ConvProblem& p, const Filter& w, void* packed) {
   });
 }
 
-/// The part of dy under all phases of an axis, relative to the phases' index i.
-struct Window {
-  int64_t begin = 0, end = 1;
-  void cover(const AxisPhase& axis) {
-    if (axis.count == 0) return;
-    begin = axis.first < begin ? axis.first : begin;
-    end = axis.end() > end ? axis.end() : end;
-  }
-};
-
-struct Plan {
-  Window rows, columns;
-  int64_t height, width;            // outputs of the longest phase
-  int64_t block, blocks_per_image;  // rows of each phase that share a copy
-  int64_t row_floats, buffer;
-  Grid grid;  // blocks x panels
-};
-
-Plan plan_for(const ConvProblem& p) {
-  Plan plan;
-  for (int64_t a = 0; a < p.stride_h; ++a) plan.rows.cover(row_phase(p, a));
-  for (int64_t b = 0; b < p.stride_w; ++b) plan.columns.cover(column_phase(p, b));
-  plan.height = divide_up(p.H, p.stride_h), plan.width = divide_up(p.W, p.stride_w);
-  const int64_t span = plan.rows.end - plan.rows.begin;
-  plan.row_floats = (plan.width - 1 + plan.columns.end - plan.columns.begin) * p.K;
-  const int64_t panels = divide_up(p.C_per_group(), kPanel) * p.groups;
-  const int64_t fitting = static_cast<int64_t>(l2_bytes() / sizeof(float)) / 3 / plan.row_floats - span + 1;
-  const Grid rough = split(num_threads(), p.N * plan.height, panels, p.y_elements(), p.w_elements());
-  const int64_t each = divide_up(p.N * plan.height, rough.m);
-  int64_t block = fitting < 1 ? 1 : fitting < each ? fitting : each;
-  block = block < plan.height ? block : plan.height;
-  plan.blocks_per_image = divide_up(plan.height, block);
-  plan.block = divide_up(plan.height, plan.blocks_per_image);
-  plan.grid = split(num_threads(), p.N * plan.blocks_per_image, panels, p.y_elements(), p.w_elements());
-  plan.buffer = round_up((plan.block - 1 + span) * plan.row_floats, 16);
-  return plan;
-}
-
 size_t workspace(const ConvProblem& p) {
   if (p.x_elements() == 0 || p.K == 0) return 0;
-  const Plan plan = plan_for(p);
+  const PhasePlan plan = plan_phases(p, panels_of(p) * p.groups);
   return static_cast<size_t>(plan.grid.m * plan.grid.n * plan.buffer) * sizeof(float);
-}
-
-void fill_zero(float* to, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] = 0;
-}
-
-/// `count` rows of dy from row `first` on, the columns of the plan's window, zero outside the image.
-void copy_rows(const ConvProblem& p, const Plan& plan, const float* image, int64_t first, int64_t count, float* to) {
-  const int64_t width = plan.row_floats / p.K, begin = plan.columns.begin;
-  const int64_t before = begin < 0 ? (-begin < width ? -begin : width) : 0;
-  const int64_t there = p.Q - begin < width ? p.Q - begin : width;
-  const int64_t end = there > before ? there : before;
-  for (int64_t i = 0; i < count; ++i, to += plan.row_floats) {
-    const int64_t row = first + i;
-    if (row < 0 || row >= p.P) {
-      fill_zero(to, plan.row_floats);
-      continue;
-    }
-    fill_zero(to, before * p.K);
-    if (end > before)
-      __builtin_memcpy(to + before * p.K, image + (row * p.Q + begin + before) * p.K,
-                       static_cast<size_t>((end - before) * p.K) * sizeof(float));
-    fill_zero(to + end * p.K, (width - end) * p.K);
-  }
 }
 
 void run(const ConvProblem& p, const ConvArgs& args) {
   if (p.x_elements() == 0) return;
   const float* dy = static_cast<const float*>(args.dy);
-  const Plan plan = plan_for(p);
-  const int64_t K = p.K_per_group(), panels_per_group = divide_up(p.C_per_group(), kPanel);
+  const PhasePlan plan = plan_phases(p, panels_of(p) * p.groups);
+  const int64_t K = p.K_per_group(), panels_per_group = panels_of(p);
 
   parallel_for(plan.grid.m * plan.grid.n, [&](int64_t part) {
     float* buffer = static_cast<float*>(args.workspace) + part * plan.buffer;
@@ -197,18 +107,10 @@ void run(const ConvProblem& p, const ConvArgs& args) {
   });
 }
 
-const char* why_not(const ConvProblem& p) {
-  if (p.dtype != DType::kFloat32) return "takes float32 only";
-  if (!p.is_2d()) return "takes 1-d and 2-d problems only";
-  if (p.stride_h == 1 && p.stride_w == 1) return "takes strides above one only";
-  if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels_last only";
-  return nullptr;
-}
-
 }  // namespace
 
 FASTCONV_DEFINE(FASTCONV_NAME(conv_dgrad_phases_nhwc)) = {.algorithm = Algorithm::kDirect,
-                                                          .why_not = why_not,
+                                                          .why_not = phases_why_not,
                                                           .run = run,
                                                           .workspace = workspace,
                                                           .packed_bytes = packed_bytes,

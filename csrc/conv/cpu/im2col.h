@@ -2,7 +2,7 @@
 //
 // The matrix has a row for each output pixel and a column for each weight of a filter, in the order (r, s, c), so that
 // a row is made of pieces of NHWC pixels. Only a block of it exists at a time. float32 uses the register tile; float64
-// a plain blocked loop.
+// a plain blocked loop on the compiler's vectors.
 #pragma once
 
 #include "conv/cpu/ref.h"
@@ -16,7 +16,7 @@ constexpr int64_t kBlockBytes = 1 << 19;  // of the explicit matrix, for each th
 
 /// Columns of a packed panel.
 template <class T>
-constexpr int64_t kColumns = std::is_same_v<T, float> ? kPanel : 16;
+constexpr int64_t kColumns = std::is_same_v<T, float> ? kPanel : 8;
 
 inline int64_t clamp(int64_t value, int64_t low, int64_t high) {
   return value > high ? (high < low ? low : high) : value < low ? low : value;
@@ -30,32 +30,31 @@ inline int64_t rows_in_block(const ConvProblem& p, int64_t columns) {
   return clamp(kBlockBytes / (columns * element_size(p.dtype)), 1, 256);
 }
 
-/// Columns [begin, end) of the matrix row for output pixel (n, i, j) of group g.
-template <class T>
-void fill_row(const ConvProblem& p, const T* x, int64_t g, int64_t n, int64_t i, int64_t j, int64_t begin, int64_t end,
-              T* to) {
-  const int64_t C = p.C_per_group();
-  for (int64_t m = begin; m < end;) {
-    const int64_t tap = m / C, c = m % C, left = C - c < end - m ? C - c : end - m;
-    const int64_t h = i * p.stride_h - p.pad_h + tap / p.S * p.dilation_h;
-    const int64_t w = j * p.stride_w - p.pad_w + tap % p.S * p.dilation_w;
-    if (h >= 0 && h < p.H && w >= 0 && w < p.W) {
-      const T* from = x + ((n * p.H + h) * p.W + w) * p.C + g * C + c;
-      for (int64_t e = 0; e < left; ++e) to[e] = from[e];
-    } else {
-      for (int64_t e = 0; e < left; ++e) to[e] = T(0);
-    }
-    m += left, to += left;
-  }
-}
-
-/// Rows for `count` output pixels from the one numbered `pixel` on.
+/// Columns [begin, end) of the matrix, group g, for `count` output pixels from the one numbered `pixel` on.
 template <class T>
 void fill_rows(const ConvProblem& p, const T* x, int64_t g, int64_t pixel, int64_t count, int64_t begin, int64_t end,
                T* to) {
-  for (int64_t i = 0; i < count; ++i, to += end - begin) {
-    const int64_t at = pixel + i;
-    fill_row(p, x, g, at / (p.P * p.Q), at / p.Q % p.P, at % p.Q, begin, end, to);
+  const int64_t C = p.C_per_group(), first_tap = begin / C, first_c = begin % C;
+  int64_t n = pixel / (p.P * p.Q), i = pixel / p.Q % p.P, j = pixel % p.Q;
+  for (int64_t row = 0; row < count; ++row) {
+    const T* image = x + n * p.H * p.W * p.C + g * C;
+    int64_t r = first_tap / p.S, s = first_tap % p.S, c = first_c;
+    for (int64_t m = begin; m < end;) {
+      const int64_t piece = C - c < end - m ? C - c : end - m;
+      const int64_t h = i * p.stride_h - p.pad_h + r * p.dilation_h, w = j * p.stride_w - p.pad_w + s * p.dilation_w;
+      if (h >= 0 && h < p.H && w >= 0 && w < p.W) {
+        const T* from = image + (h * p.W + w) * p.C + c;
+        for (int64_t e = 0; e < piece; ++e) to[e] = from[e];
+      } else {
+        for (int64_t e = 0; e < piece; ++e) to[e] = T(0);
+      }
+      m += piece, to += piece, c = 0;
+      if (++s == p.S) s = 0, ++r;
+    }
+    if (++j == p.Q) {
+      j = 0;
+      if (++i == p.P) i = 0, ++n;
+    }
   }
 }
 
@@ -96,22 +95,25 @@ inline void product(int64_t rows, int64_t length, const float* a, int64_t a_row,
 
 inline void product(int64_t rows, int64_t length, const double* a, int64_t a_row, int64_t a_step, const double* b,
                     const Target2d<double>& out) {
-  constexpr int64_t kRows = 4, kWidth = kColumns<double>;
-  for (int64_t i = 0; i < rows; i += kRows) {
-    const int64_t height = rows - i < kRows ? rows - i : kRows;
-    double acc[kRows][kWidth] = {};
-    for (int64_t l = 0; l < length; ++l)
-      for (int64_t m = 0; m < height; ++m) {
-        const double value = a[(i + m) * a_row + l * a_step];
-        for (int64_t j = 0; j < kWidth; ++j) acc[m][j] += value * b[l * kWidth + j];
+  typedef double Doubles __attribute__((vector_size(kColumns<double> * sizeof(double))));
+  constexpr int kRows = 6;
+  for (int64_t i = 0; i < rows; i += kRows)
+    with_rows<kRows>(rows - i < kRows ? rows - i : kRows, [&](auto count) {
+      constexpr int kHeight = decltype(count)::value;
+      Doubles acc[kHeight] = {};
+      for (int64_t l = 0; l < length; ++l) {
+        Doubles column;
+        __builtin_memcpy(&column, b + l * kColumns<double>, sizeof(column));
+#pragma GCC unroll 6
+        for (int m = 0; m < kHeight; ++m) acc[m] += a[(i + m) * a_row + l * a_step] * column;
       }
-    for (int64_t m = 0; m < height; ++m)
-      for (int64_t j = 0; j < out.n; ++j) {
-        const int64_t index = out.pixel + (i + m) * out.pixel_stride + out.channel + j;
-        const double sum = out.add ? acc[m][j] + out.data[index] : acc[m][j];
-        out.data[index] = out.epilogue ? finish<double>(sum, *out.epilogue, out.channel + j, index) : sum;
-      }
-  }
+      for (int m = 0; m < kHeight; ++m)
+        for (int64_t j = 0; j < out.n; ++j) {
+          const int64_t index = out.pixel + (i + m) * out.pixel_stride + out.channel + j;
+          const double sum = out.add ? acc[m][j] + out.data[index] : acc[m][j];
+          out.data[index] = out.epilogue ? finish<double>(sum, *out.epilogue, out.channel + j, index) : sum;
+        }
+    });
 }
 
 /// Calls `body(T{})` with the problem's element type, float or double.

@@ -1,14 +1,11 @@
 // From the working dw of a weight gradient, rows of k, to the weight's own strides.
 #pragma once
 
-#include "core/cpu/gemm.h"
+#include "conv/cpu/wgrad_plan.h"
 #include "core/kernel.h"
 
 namespace fastconv {
 namespace {
-
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// Row `row` of the working dw, lanes [k, k + kLanes) of its panel: the parts' sums added in their order.
 FASTCONV_INLINE Vec sum_parts(const float* row, int64_t parts, int64_t part_floats) {
