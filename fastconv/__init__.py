@@ -7,7 +7,7 @@
 from fastconv import functional, nn
 from fastconv.convert import Report, convert
 from fastconv.enable import disable, enable, enabled, is_enabled
-from fastconv.policy import get_precision, precision, set_precision, use
+from fastconv.policy import get_precision, last_kernel, precision, set_precision, use
 
 __all__ = [
     "Report",
@@ -18,6 +18,7 @@ __all__ = [
     "functional",
     "get_precision",
     "is_enabled",
+    "last_kernel",
     "nn",
     "precision",
     "set_precision",

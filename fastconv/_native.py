@@ -35,6 +35,7 @@ def _declare(library: ctypes.CDLL) -> None:
         "kernel_name": (ctypes.c_char_p, [ctypes.c_int]),
         "set_kernel": (None, [ctypes.c_int, ctypes.c_int]),
         "scope_kernel": (ctypes.c_int, [ctypes.c_int, ctypes.c_int]),
+        "last_kernel": (ctypes.c_char_p, [ctypes.c_int]),
         "add_recipe": (ctypes.c_int64, [ctypes.c_int64, ints, ints, ints, ctypes.c_int64]),
         "new_cache": (ctypes.c_int64, []),
         "drop_cache": (None, [ctypes.c_int64]),

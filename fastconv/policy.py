@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from fastconv import _native
 
-__all__ = ["get_precision", "precision", "set_precision", "use"]
+__all__ = ["get_precision", "last_kernel", "precision", "set_precision", "use"]
 
 _LEVELS = ("exact", "high", "fast")
 
@@ -49,6 +49,16 @@ def use(*names: str) -> Iterator[None]:
     finally:
         for direction, index in reversed(before):
             _native.lib.fastconv_scope_kernel(direction, index)  # type: ignore[union-attr]
+
+
+def last_kernel(direction: str) -> str | None:
+    """The kernel that this thread's last call of "fprop", "dgrad" or "wgrad" ran on.
+
+    None where it ran on torch's, or where there was no call yet.
+    """
+    number = ("fprop", "dgrad", "wgrad").index(direction)
+    name = _native.lib.fastconv_last_kernel(number) if _native.lib is not None else None
+    return None if name is None else str(name.decode())
 
 
 def _level(name: str) -> int:

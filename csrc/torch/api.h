@@ -25,6 +25,9 @@ FASTCONV_API const char* fastconv_kernel_name(int index);
 FASTCONV_API void fastconv_set_kernel(int direction, int index);
 FASTCONV_API int fastconv_scope_kernel(int direction, int index);
 
+/// The row that this thread's last call of that direction ran on; null where it was torch's, or none yet.
+FASTCONV_API const char* fastconv_last_kernel(int direction);
+
 /// The number of a new recipe (torch/recipe.h), or -1 where the table is full.
 FASTCONV_API int64_t fastconv_add_recipe(int64_t spatial, const int64_t* stride, const int64_t* padding,
                                          const int64_t* dilation, int64_t groups);

@@ -22,6 +22,7 @@ struct Scope {
   const ConvRow* kernel[3] = {};
 };
 thread_local Scope scope;
+thread_local const ConvRow* last_kernel[3];
 
 bool read_fallback() {
   const char* value = std::getenv("FASTCONV_FALLBACK");
@@ -44,6 +45,8 @@ Settings settings() {
     s.kernel[i] = scope.kernel[i] ? scope.kernel[i] : process_kernel[i].load(std::memory_order_relaxed);
   return s;
 }
+
+void note_kernel(Direction direction, const ConvRow* row) { last_kernel[static_cast<int>(direction)] = row; }
 
 bool fallback_is_error() {
   static const bool value = read_fallback();
@@ -92,4 +95,8 @@ int fastconv_scope_kernel(int direction, int index) {
   const ConvRow* before = scope.kernel[direction];
   scope.kernel[direction] = index < 0 ? nullptr : &conv_rows()[index];
   return before ? static_cast<int>(before - conv_rows().data()) : -1;
+}
+
+const char* fastconv_last_kernel(int direction) {
+  return last_kernel[direction] ? last_kernel[direction]->name : nullptr;
 }

@@ -19,4 +19,7 @@ bool enabled();
 /// FASTCONV_FALLBACK=error: a valid problem must not be handed over to torch, whatever it costs.
 bool fallback_is_error();
 
+/// Notes which row this thread's last call of a direction ran on, null for torch's kernel.
+void note_kernel(Direction direction, const ConvRow* row);
+
 }  // namespace fastconv::binding

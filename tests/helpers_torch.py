@@ -1,0 +1,40 @@
+"""Argument forms of a convolution that the torch-facing tests share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+#: (input, weight, keyword arguments): strided, padded, dilated, grouped, depthwise, pointwise, 1x1 image.
+FORMS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ((2, 3, 7, 6), (4, 3, 3, 3), {}),
+    ((1, 4, 8, 8), (6, 2, 3, 2), {"stride": 2, "padding": (1, 2), "groups": 2}),
+    ((2, 6, 5, 5), (6, 1, 3, 3), {"padding": "same", "groups": 6}),
+    ((2, 4, 9, 9), (4, 4, 3, 3), {"dilation": 2, "padding": [2, 2]}),
+    ((3, 5, 4, 4), (7, 5, 1, 1), {}),
+    ((1, 1, 1, 1), (1, 1, 1, 1), {}),
+    ((1, 8, 1, 1), (4, 8, 1, 1), {"stride": (2,)}),
+    ((2, 2, 5, 4), (3, 2, 2, 2), {"padding": "same"}),
+    ((2, 2, 5, 4), (3, 2, 2, 2), {"padding": "valid", "stride": (1, 2)}),
+    ((3, 6, 5), (2, 3, 3, 3), {"padding": 1}),
+]
+
+
+def operands(
+    form: tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]],
+    dtype: torch.dtype = torch.float64,
+    channels_last: str = "",
+    requires_grad: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
+    """Input, weight, bias and keyword arguments; `channels_last` holds "x" and "w" for those that are."""
+    generator = torch.Generator().manual_seed(0)
+    sizes, weights, kwargs = form
+    x = torch.randn(sizes, generator=generator, dtype=torch.float64).to(dtype)
+    w = torch.randn(weights, generator=generator, dtype=torch.float64).to(dtype)
+    b = torch.randn(weights[0], generator=generator, dtype=torch.float64).to(dtype)
+    if "x" in channels_last and x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    if "w" in channels_last:
+        w = w.contiguous(memory_format=torch.channels_last)
+    return tuple(t.requires_grad_(requires_grad) for t in (x, w, b)) + (kwargs,)  # type: ignore[return-value]
