@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fastconv import registry
+from fastconv.policy import get_precision
 from fastconv.problem import ConvProblem
 
 _DTYPES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -128,7 +129,9 @@ def _explain_layer(
     return Layer(name, problem, kernel, tuple(others))
 
 
-def explain(model: nn.Module, *inputs: Any, precision: str = "high", **kwargs: Any) -> Explanation:
+def explain(
+    model: nn.Module, *inputs: Any, precision: str | None = None, **kwargs: Any
+) -> Explanation:
     """Runs ``model`` once and tells for each convolution the problem, the kernel that ``auto`` takes, and why.
 
     A layer of ``fastconv.nn`` always runs a kernel of fastconv's; a plain ``torch.nn`` layer is explained as under
@@ -136,11 +139,13 @@ def explain(model: nn.Module, *inputs: Any, precision: str = "high", **kwargs: A
 
     Args:
         inputs: what the model is called with, e.g. ``torch.randn(1, 3, 224, 224)``; also as keywords.
-        precision: how far ``auto`` may go: ``"exact"``, ``"high"`` or ``"fast"``.
+        precision: how far ``auto`` may go: ``"exact"``, ``"high"`` or ``"fast"``; None is what
+            ``fastconv.get_precision()`` says.
 
     Raises:
         ValueError: for an unknown precision.
     """
+    level = precision or get_precision()
     found: list[Layer] = []
     handles = []
     for name, module in model.named_modules():
@@ -150,7 +155,7 @@ def explain(model: nn.Module, *inputs: Any, precision: str = "high", **kwargs: A
                 module: nn.Module, args: tuple[Any, ...], y: torch.Tensor, name: str = name
             ) -> None:
                 found.append(
-                    _explain_layer(name, module, problem_of(module, args[0], y), precision)
+                    _explain_layer(name, module, problem_of(module, args[0], y), level)
                 )
 
             handles.append(module.register_forward_hook(hook))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from pathlib import Path
 
 import torch
 
-from fastconv import registry
+from fastconv import _native, registry
 
 
 def version() -> str:
@@ -20,14 +19,10 @@ def version() -> str:
 
 
 def _op_library() -> str:
-    """Whether the op library lies beside this package."""
-    folder = Path(__file__).parent
-    found = sorted(file.name for file in folder.glob("*.so") if not file.name.startswith("_core"))
-    return (
-        ", ".join(found)
-        if found
-        else "not built (no C++ compiler at install time): torch's kernels run"
-    )
+    """Whether torch has the op library, and why not."""
+    if _native.lib is not None:
+        return _native.library_path().name
+    return f"none, torch's kernels run: {_native.why_not}"
 
 
 def info() -> str:

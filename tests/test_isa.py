@@ -53,7 +53,6 @@ def test_choice_falls_to_rows_that_run(isa: str) -> None:
     assert done.stdout == "right\n", done.stderr
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("isa", NARROWER)
 def test_kernel_suite(isa: str) -> None:
     done = python(isa, "-m", "pytest", "-q", "-x", "tests/test_kernels.py")

@@ -1,0 +1,51 @@
+# `make bench` and `make test`: each alone, from a fresh clone, with Python 3.11 or later, a C++ compiler and pip; no root.
+# They set up .venv with pinned packages (CMake and ninja among them), build, and run.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+SOURCES := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.toml
+# PyPI's torch for Linux brings CUDA's libraries along; the index of CPU wheels does not. Used where it can be reached.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: bench test install lint results clean
+
+bench: install
+	$(BIN)/python -m fastconv info
+	$(BIN)/python -m fastconv bench
+	$(BIN)/python -m fastconv demo
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST)
+
+install: $(VENV)/built
+
+$(VENV)/packages: requirements/torch.txt requirements/build.txt requirements/test.txt
+	@test -n "$(PYTHON)" || { echo "fastconv needs Python 3.11 or later; name one by make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@if $(PYTHON) -c 'import urllib.request as u; u.urlopen("$(TORCH_INDEX)/torch/", timeout=5)' 2> /dev/null; then \
+		echo "torch from $(TORCH_INDEX)"; $(PIP) -r requirements/torch.txt --extra-index-url $(TORCH_INDEX); \
+	else echo "torch from the default index"; $(PIP) -r requirements/torch.txt; fi
+	$(PIP) -r requirements/build.txt -r requirements/test.txt
+	@touch $@
+
+$(VENV)/built: $(VENV)/packages $(SOURCES)
+	$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+lint: install
+	$(PIP) -r requirements/lint.txt
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cc' 'csrc/*.h')
+
+# The committed measurements of this machine, and the tables made from them.
+results: install
+	$(BIN)/python benchmarks/measure.py
+	$(BIN)/python benchmarks/render.py
+
+clean:
+	rm -rf $(VENV) build build-asan fastconv/*.so

@@ -1,0 +1,26 @@
+"""Takes every committed measurement of this machine: results/<machine>/<regime>-<threads>t.json, and the demo's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from fastconv import cli
+from fastconv.bench import machine
+
+
+def main() -> int:
+    folder = Path(__file__).parent / "results" / machine.slug()
+    cores = os.cpu_count() or 1
+    for threads in dict.fromkeys((cores, 1)):
+        for regime in ("packed", "unpacked"):
+            file = folder / f"{regime}-{threads}t.json"
+            words = ["bench", "--set", "all", "--regime", regime, "--threads", str(threads), "--json", str(file)]
+            if status := cli.main(words):
+                return status
+    return cli.main(["demo", "--json", str(folder / "demo.json")])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
