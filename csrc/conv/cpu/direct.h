@@ -1,8 +1,9 @@
 // Direct convolution with a register tile of pixels by channels, for fprop and for the dgrad of unit stride.
 //
-// A thread takes a block of output rows, copies the input rows under them into its own buffer with the padding filled in
-// (so that the inner loop has no borders), and passes every filter panel over the block. With a dense filter the S * C
-// values of one filter row lie next to each other there and form one run of the inner loop.
+// A thread takes a block of output rows, copies the input rows under them into its own buffer with the padding left and
+// right filled in (so that the inner loop has no borders), and passes every filter panel over the block; filter rows that
+// would read padding above or below are left out. With a dense filter the S * C values of one filter row lie next to each
+// other in the copy and form one run of the inner loop.
 #pragma once
 
 #include "core/cpu/machine.h"
@@ -64,30 +65,45 @@ inline void fill_zero(float* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = 0;
 }
 
+/// The filter rows r for which first + r * dilation lies in [0, extent); the others read padding alone.
+inline Range taps_inside(int64_t first, int64_t dilation, int64_t R, int64_t extent) {
+  const int64_t begin = first >= 0 ? 0 : divide_up(-first, dilation);
+  const int64_t end = first >= extent ? 0 : divide_up(extent - first, dilation);
+  const int64_t last = end < R ? end : R;
+  return {begin < last ? begin : last, last};
+}
+
 /// `width` pixels of the image row at `row`, beginning `pad` pixels before it, zero outside the image.
 struct NhwcRows {
   static void copy(const ConvProblem& p, const float* image, int64_t h, int64_t width, float* to) {
-    const float* row = image + h * p.W * p.C;
-    const int64_t before = p.pad_w > 0 ? (p.pad_w < width ? p.pad_w : width) : 0;
-    const int64_t skip = p.pad_w < 0 ? -p.pad_w : 0;
-    const int64_t there = p.W - skip < width - before ? p.W - skip : width - before;
-    const int64_t inside = there > 0 ? there : 0;
+    const int64_t first = p.pad_w < 0 ? -p.pad_w : 0, before = least(p.pad_w > 0 ? p.pad_w : 0, width);
+    const int64_t inside = most(least(p.W - first, width - before), 0);
+    const float* row = image + (h * p.W + first) * p.C;
     fill_zero(to, before * p.C);
-    __builtin_memcpy(to + before * p.C, row + skip * p.C, static_cast<size_t>(inside * p.C) * sizeof(float));
+    __builtin_memcpy(to + before * p.C, row, static_cast<size_t>(inside * p.C) * sizeof(float));
     fill_zero(to + (before + inside) * p.C, (width - before - inside) * p.C);
   }
 };
 
 /// The same from NCHW: the planes of a few channels woven together.
 struct NchwRows {
+  static constexpr int64_t kMostChannels = 4;
+
+  template <int kC>
+  static void weave(const float* plane, int64_t plane_floats, int64_t count, float* __restrict to) {
+    for (int64_t i = 0; i < count; ++i)
+#pragma GCC unroll 4
+      for (int c = 0; c < kC; ++c) to[i * kC + c] = plane[c * plane_floats + i];
+  }
+
   static void copy(const ConvProblem& p, const float* image, int64_t h, int64_t width, float* to) {
-    for (int64_t c = 0; c < p.C; ++c) {
-      const float* row = image + (c * p.H + h) * p.W;
-      for (int64_t i = 0; i < width; ++i) {
-        const int64_t v = i - p.pad_w;
-        to[i * p.C + c] = v >= 0 && v < p.W ? row[v] : 0;
-      }
-    }
+    const int64_t first = p.pad_w < 0 ? -p.pad_w : 0, before = least(p.pad_w > 0 ? p.pad_w : 0, width);
+    const int64_t inside = most(least(p.W - first, width - before), 0);
+    const float* row = image + h * p.W + first;
+    const auto weave_row = p.C == 1 ? weave<1> : p.C == 2 ? weave<2> : p.C == 3 ? weave<3> : weave<4>;
+    fill_zero(to, before * p.C);
+    weave_row(row, p.H * p.W, inside, to + before * p.C);
+    fill_zero(to + (before + inside) * p.C, (width - before - inside) * p.C);
   }
 };
 
@@ -118,20 +134,24 @@ void run_direct(const ConvProblem& p, const ConvArgs& args) {
       for (int64_t i = 0; i < copied; ++i) {
         const int64_t h = first_row * p.stride_h - p.pad_h + i;
         if (h >= 0 && h < p.H) Rows::copy(p, image, h, plan.width, buffer + i * row_floats);
-        else fill_zero(buffer + i * row_floats, row_floats);
       }
       for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
         const int64_t g = panel / packing.panels(), within = panel % packing.panels(), k0 = within * kPanel;
         const float* b = packed + packing.offset(g, within);
         const int64_t vectors = packing.vectors(within);
         TileOut out{static_cast<float*>(args.out), 0, p.K, g * packing.K + k0, packing.K - k0, &args.epilogue};
-        for (int64_t row = 0; row < rows; ++row)
+        for (int64_t row = 0; row < rows; ++row) {
+          const Range taps = taps_inside((first_row + row) * p.stride_h - p.pad_h, p.dilation_h, p.R, p.H);
+          Runs here = runs;
+          here.outer = taps.end - taps.begin;
+          const float* line = buffer + row * p.stride_h * row_floats + taps.begin * runs.outer_stride + g * C;
+          const float* filter_rows = b + taps.begin * p.S * C * vectors * kLanes;
           for (int64_t q = 0; q < p.Q; q += tiling.height) {
             const int64_t height = p.Q - q < tiling.height ? p.Q - q : tiling.height;
-            const float* a = buffer + row * p.stride_h * row_floats + q * a_stride + g * C;
             out.pixel = ((n * p.P + first_row + row) * p.Q + q) * p.K;
-            panel_tile_for(height, vectors)(a, a_stride, runs, b, out);
+            panel_tile_for(height, vectors)(line + q * a_stride, a_stride, here, filter_rows, out);
           }
+        }
       }
     }
   });

@@ -11,7 +11,7 @@ namespace {
 const char* why_not(const ConvProblem& p) {
   if (const char* reason = direct_why_not(p)) return reason;
   if (p.x_layout != Layout::kNchw) return "reads contiguous (NCHW) input only";
-  if (p.C > 4) return "takes at most four input channels";
+  if (p.C > NchwRows::kMostChannels) return "takes at most four input channels";
   return nullptr;
 }
 

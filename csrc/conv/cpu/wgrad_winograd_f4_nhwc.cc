@@ -17,7 +17,7 @@ namespace {
 
 using T = Transform<4>;
 constexpr int64_t kM = 4, kPositions = T::kPositions;
-constexpr int64_t kTilesAtOnce = 512;                 // enough that Gt M G is little beside the products
+constexpr int64_t kTilesAtOnce = 256;                 // enough that Gt M G is little beside the products
 constexpr int64_t kTransformed = (int64_t{20} << 20) / 4;  // floats of V and U: they stay in L3
 constexpr int64_t kChannels = 64;                     // rows of M: 36 blocks of 64 x kPanel stay in L2
 
