@@ -259,13 +259,16 @@ struct Winograd {
             transform_input(0, channels.begin * kLanes, c1, tile + one / parts, 1, one / parts, v, zeros);
           }
         });
-        parallel_for(tasks, [&](int64_t task) {
-          const Range range = part_of(cut.panels, tasks, task);
+        // Threads beyond the number of panels take parts of the tiles.
+        const int64_t most = divide_up(count, kTileRows / 2), ratio = tasks / cut.panels;
+        const int64_t tile_parts = ratio < 1 ? 1 : ratio < most ? ratio : most, panel_parts = tasks / tile_parts;
+        parallel_for(tile_parts * panel_parts, [&](int64_t task) {
+          const Range tiles = part_of(count, tile_parts, task % tile_parts);
+          const Range panels = part_of(cut.panels, panel_parts, task / tile_parts);
           float* m = workspace + plan.v_floats() + task * plan.thread_floats() + plan.row;
-          for (int64_t panel = range.begin; panel < range.end; panel += plan.chunk) {
-            const int64_t last = panel + plan.chunk < range.end ? panel + plan.chunk : range.end;
-            products_and_output(0, panel, last, tile, count, v, m);
-          }
+          for (int64_t panel = panels.begin; panel < panels.end; panel += plan.chunk)
+            products_and_output(0, panel, panel + plan.chunk < panels.end ? panel + plan.chunk : panels.end,
+                                tile + tiles.begin, tiles.end - tiles.begin, v + tiles.begin * plan.row, m);
         });
       }
     }
