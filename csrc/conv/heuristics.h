@@ -15,7 +15,7 @@ inline int64_t rows_of_products(const ConvRow& row, const ConvProblem& p, int64_
   const int64_t positions = m == 1 ? 9 : (m + 2) * (m + 2);
   const int64_t tiles = p.N * p.dilation_h * p.dilation_w * height * width;
   const bool cached = positions * p.K * p.C_per_group() <= int64_t{4} << 20;
-  const int64_t least = cached ? 10 : 24;
+  const int64_t least = p.groups > 1 ? 4 : cached ? 10 : 24;  // groups: the transforms weigh more than the weights
   return positions * (tiles > least ? tiles : least);
 }
 
