@@ -6,10 +6,33 @@
 
 namespace fastconv {
 
+/// What a 3x3 problem of stride 1 costs by F(m x m, 3x3), m = 1 being the plain sums: rows of all the matrix products,
+/// where reading a panel of weights for few rows costs as much as the multiplications of more.
+inline int64_t rows_of_products(const ConvRow& row, const ConvProblem& p, int64_t m) {
+  const auto up = [](int64_t value, int64_t unit) { return (value + unit - 1) / unit; };
+  const bool dgrad = row.direction == Direction::kDgrad;
+  const int64_t height = up(up(dgrad ? p.H : p.P, p.dilation_h), m), width = up(up(dgrad ? p.W : p.Q, p.dilation_w), m);
+  const int64_t positions = m == 1 ? 9 : (m + 2) * (m + 2);
+  const int64_t tiles = p.N * p.dilation_h * p.dilation_w * height * width;
+  const bool cached = positions * p.K * p.C_per_group() <= int64_t{4} << 20;
+  const int64_t least = p.groups > 1 ? 4 : cached ? 10 : 24;  // groups: the transforms weigh more than the weights
+  return positions * (tiles > least ? tiles : least);
+}
+
 /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause.
-inline const char* expected_loss(const ConvRow& row, const ConvProblem&) {
+inline const char* expected_loss(const ConvRow& row, const ConvProblem& p) {
   switch (row.kernel->algorithm) {
     case Algorithm::kRef: return "the reference is written to be read, not to be fast";
+    case Algorithm::kWinogradF4:
+    case Algorithm::kWinogradF2: {
+      if (row.direction == Direction::kWgrad) return nullptr;
+      const int64_t m = row.kernel->algorithm == Algorithm::kWinogradF4 ? 4 : 2, rows = rows_of_products(row, p, m);
+      if (p.C_per_group() < 8 || p.K_per_group() < 8) return "few channels: the transforms cost more than they save";
+      if (rows > rows_of_products(row, p, 1))
+        return "few outputs: transformed weights are more to read than plain ones";
+      if (m == 4 && rows > rows_of_products(row, p, 2)) return "few outputs: F(2x2) has less weight to read";
+      return nullptr;
+    }
     default: return nullptr;
   }
 }

@@ -16,17 +16,15 @@ size_t workspace(const ConvProblem& p) { return Winograd<4>::workspace(adjoint(p
 
 size_t packed_bytes(const ConvProblem& p) { return Winograd<4>::packed_bytes(adjoint(p)); }
 
-void pack(const ConvProblem& p, const Filter& w, void* packed) {
-  Winograd<4>::pack(adjoint(p), adjoint(w, p), packed);
-}
+void pack(const ConvProblem& p, const Filter& w, void* packed) { Winograd<4>::pack(adjoint(p), adjoint(w, p), packed); }
 
 }  // namespace
 
 FASTCONV_DEFINE(FASTCONV_NAME(conv_dgrad_winograd_f4_nhwc)) = {.algorithm = Algorithm::kWinogradF4,
-                                                                .why_not = why_not,
-                                                                .run = run,
-                                                                .workspace = workspace,
-                                                                .packed_bytes = packed_bytes,
-                                                                .pack = pack};
+                                                               .why_not = why_not,
+                                                               .run = run,
+                                                               .workspace = workspace,
+                                                               .packed_bytes = packed_bytes,
+                                                               .pack = pack};
 
 }  // namespace fastconv

@@ -10,10 +10,10 @@ void run(const ConvProblem& p, const ConvArgs& args) { Winograd<2>::run(p, args,
 }  // namespace
 
 FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_winograd_f2_nhwc)) = {.algorithm = Algorithm::kWinogradF2,
-                                                                .why_not = Winograd<2>::why_not,
-                                                                .run = run,
-                                                                .workspace = Winograd<2>::workspace,
-                                                                .packed_bytes = Winograd<2>::packed_bytes,
-                                                                .pack = Winograd<2>::pack};
+                                                               .why_not = Winograd<2>::why_not,
+                                                               .run = run,
+                                                               .workspace = Winograd<2>::workspace,
+                                                               .packed_bytes = Winograd<2>::packed_bytes,
+                                                               .pack = Winograd<2>::pack};
 
 }  // namespace fastconv

@@ -2,14 +2,13 @@
 //
 // Three steps: V[position][tile][c] from x, M[position][tile][k] = V * packed filter for each position, y from M with
 // the epilogue. A dilated problem is dilation_h * dilation_w interleaved ones, whose tiles are simply more tiles.
-// Two ways to cut the work, chosen by `plan`: each thread takes blocks of tiles and does all three steps on them; or
-// all threads transform all tiles, and then each takes panels of output channels. M of a chunk of panels is
+// Two ways to cut the work, chosen by WinogradPlan: each thread takes blocks of tiles and does all three steps on them;
+// or all threads transform all tiles, and then each takes panels of output channels. M of a chunk of panels is
 // transformed while it is in cache.
 #pragma once
 
-#include "conv/cpu/winograd_pack.h"
+#include "conv/cpu/winograd_plan.h"
 #include "core/cpu/epilogue.h"
-#include "core/cpu/machine.h"
 
 namespace fastconv {
 namespace {
@@ -21,11 +20,15 @@ struct Matrices {
   int64_t row, batch;
 };
 
+constexpr int64_t kRun = 32;      // steps between two rounds of prefetching
+constexpr int64_t kAhead = 4096;  // floats between what is read of a panel and what is fetched into L2
+
 /// out = a * b for `batch` products of rows x length x (NV vectors). With one vector a step is two loads for each
-/// multiplication anyway, so its tile is no higher than hides the latency.
+/// multiplication anyway, so its tile is no higher than hides the latency. `ahead`: b comes from memory.
 template <int NV>
 __attribute__((noinline)) void multiply(const Matrices<const float*>& a, const Matrices<const float*>& b,
-                                        const Matrices<float*>& out, int64_t batch, int64_t rows, int64_t length) {
+                                        const Matrices<float*>& out, int64_t batch, int64_t rows, int64_t length,
+                                        bool ahead) {
   constexpr int kMost = NV == 1 && kTileRows == 14 ? 16 : kTileRows;
   const Tiling tiling = tile_rows(rows, kMost);
   for (int64_t i0 = 0; i0 < rows; i0 += tiling.height) {
@@ -35,7 +38,13 @@ __attribute__((noinline)) void multiply(const Matrices<const float*>& a, const M
       for (int64_t one = 0; one < batch; ++one) {
         Vec acc[MR][NV];
         clear(acc);
-        accumulate<MR, NV>(acc, a.data + one * a.batch + i0 * a.row, a.row, b.data + one * b.batch, length, b.row);
+        const float *from = a.data + one * a.batch + i0 * a.row, *columns = b.data + one * b.batch;
+        for (int64_t l = 0; l < length; l += kRun) {
+          const int64_t run = length - l < kRun ? length - l : kRun;
+          accumulate<MR, NV>(acc, from + l, a.row, columns + l * b.row, run, b.row);
+          if (ahead && i0 == 0)
+            for (int64_t i = 0; i < run * b.row; i += 16) __builtin_prefetch(columns + l * b.row + i + kAhead, 0, 2);
+        }
         float* to = out.data + one * out.batch + i0 * out.row;
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i)
@@ -50,96 +59,7 @@ template <int kM>
 struct Winograd {
   using T = Transform<kM>;
   static constexpr int kTile = T::kTile, kPositions = T::kPositions;
-#ifndef BUND
-#define BUND 64
-#endif
-#ifndef FILL
-#define FILL 6
-#endif
-#ifndef MOSTR
-#define MOSTR 4
-#endif
-  static constexpr int kBundledChannels = BUND, kFill=FILL, kMostRows=MOSTR;
-
-  /// Where a tile lies: image, sub-grid of the dilation, row and column in the sub-grid's grid of tiles.
-  struct Place {
-    int64_t n, a, b, i, j;
-  };
-
-  struct Grid {
-    const ConvProblem& p;
-    int64_t rows, columns, tiles;
-
-    explicit Grid(const ConvProblem& problem) : p(problem) {
-      rows = divide_up(divide_up(p.P, p.dilation_h), kM);
-      columns = divide_up(divide_up(p.Q, p.dilation_w), kM);
-      tiles = p.N * p.dilation_h * p.dilation_w * rows * columns;
-    }
-    Place place(int64_t tile) const {
-      const int64_t j = tile % columns, up = tile / columns, i = up % rows, sub = up / rows;
-      const int64_t b = sub % p.dilation_w, rest = sub / p.dilation_w;
-      return {rest / p.dilation_h, rest % p.dilation_h, b, i, j};
-    }
-    void advance(Place& at) const {
-      if (++at.j < columns) return;
-      at.j = 0;
-      if (++at.i < rows) return;
-      at.i = 0;
-      if (++at.b < p.dilation_w) return;
-      at.b = 0;
-      if (++at.a < p.dilation_h) return;
-      at.a = 0;
-      ++at.n;
-    }
-  };
-
-  struct Plan {
-    bool shared;     // all threads share V
-    int64_t block;   // tiles in V at once
-    int64_t bundles; // of channels in V at once
-    int64_t chunk;   // panels in M at once
-    int64_t row, position;      // strides of V in floats
-    int64_t m_row, m_position;  // of M
-    // Memory of a thread: zeros in place of the pixels outside x, V, M. A shared V comes before all.
-    int64_t v_floats() const { return kPositions * position; }
-    int64_t m_floats() const { return kPositions * m_position; }
-    int64_t thread_floats() const { return row + m_floats() + (shared ? 0 : v_floats()); }
-  };
-
-  /// The next odd number of cache lines: a tile's vectors in all positions then fall into different cache sets.
-  static int64_t odd_lines(int64_t floats) { return floats / 32 * 32 + (floats % 32 <= 16 ? 16 : 48); }
-
-  static Plan plan(const ConvProblem& p) {
-    const WinogradPanels cut(p);
-    const Grid grid(p);
-    const int64_t threads = num_threads(), l2 = static_cast<int64_t>(l2_bytes()) / 4;
-    Plan plan;
-    plan.bundles = 1;
-    if (cut.C % kLanes == 0 && cut.K == cut.panels * cut.columns)
-      while (cut.groups % (2 * plan.bundles) == 0 && 2 * plan.bundles * cut.C <= kBundledChannels) plan.bundles *= 2;
-    const int64_t per_thread = divide_up(grid.tiles * (cut.groups / plan.bundles), threads);
-    plan.row = round_up(plan.bundles * cut.C, kLanes);
-    if (plan.row % 256 == 0) plan.row += 16;
-    plan.chunk = cut.groups > 1 ? plan.bundles * cut.panels : 1;
-    const int64_t per_tile = kPositions * (plan.row + plan.chunk * cut.columns);
-    const int64_t fitting = l2 * kFill / 8 / per_tile;
-    // A thread's own block needs enough rows to pay for the panels it streams.
-    plan.shared = cut.groups == 1 && (fitting < kTileRows || per_thread < kTileRows);
-    if (plan.shared) {
-      const int64_t most = (int64_t{16} << 20) / 4 / (kPositions * plan.row);
-      plan.block = most < 1 ? 1 : most;
-      plan.chunk = cut.panels < 2 ? cut.panels : 2;
-    } else {
-      plan.block = fitting < kTileRows ? fitting : fitting / kTileRows * kTileRows;
-      if (plan.block > kMostRows * kTileRows) plan.block = kMostRows * kTileRows;
-      if (plan.block < 1) plan.block = 1;
-    }
-    if (plan.block > grid.tiles) plan.block = grid.tiles;
-    plan.position = odd_lines(plan.block * plan.row);
-    plan.m_row = plan.chunk * cut.columns;
-    plan.m_position = odd_lines(plan.block * plan.m_row);
-    return plan;
-  }
+  using Grid = WinogradGrid<kM>;
 
   static const char* why_not(const ConvProblem& p) {
     if (p.dtype != DType::kFloat32) return "takes float32 only";
@@ -153,7 +73,7 @@ struct Winograd {
   }
 
   static size_t workspace(const ConvProblem& p) {
-    const Plan plan = Winograd::plan(p);
+    const WinogradPlan plan{WinogradPanels(p), Grid(p).tiles, kPositions};
     return static_cast<size_t>((plan.shared ? plan.v_floats() : 0) + num_threads() * plan.thread_floats()) * 4;
   }
 
@@ -185,8 +105,8 @@ struct Winograd {
   }
 
   __attribute__((noinline)) static void output(const float* m, int64_t position, float* y) {
-    T::output(m, position, [&](int r, int s, Vec value)
-                               __attribute__((always_inline)) { store(y + (r * kM + s) * kLanes, value); });
+    T::output(m, position,
+              [&](int r, int s, Vec value) __attribute__((always_inline)) { store(y + (r * kM + s) * kLanes, value); });
   }
 
   /// A whole tile whose epilogue is max(low, scale * sum + shift).
@@ -210,13 +130,24 @@ struct Winograd {
     float* workspace;
     WinogradPanels cut;
     Grid grid;
-    Plan plan;
+    WinogradPlan plan;
+
+    Call(const ConvProblem& problem, const ConvArgs& args, const float* input)
+        : p(problem),
+          x(input),
+          y(static_cast<float*>(args.out)),
+          epilogue(args.epilogue),
+          packed(static_cast<const float*>(args.packed)),
+          workspace(static_cast<float*>(args.workspace)),
+          cut(problem),
+          grid(problem),
+          plan(cut, grid.tiles, kPositions) {}
 
     /// V of the channels [c0, c1) from a bundle's first on for the tiles [tile, tile + count), which become rows
     /// [row, ...) of V. `zeros` are as many as V has channels.
     void transform_input(int64_t group, int64_t c0, int64_t c1, int64_t tile, int64_t count, int64_t row, float* v,
                          const float* zeros) const {
-      Place at = grid.place(tile);
+      WinogradPlace at = grid.place(tile);
       const int64_t pixel_row = p.dilation_h * p.W * p.C, pixel_column = p.dilation_w * p.C;
       const int64_t full = c0 + (c1 - c0) / kLanes * kLanes;
       for (int64_t t = 0; t < count; ++t, grid.advance(at)) {
@@ -225,7 +156,8 @@ struct Winograd {
         const int64_t origin = ((at.n * p.H + h) * p.W + w) * p.C + group * cut.C;
         float* to = v + (row + t) * plan.row;
         if (full == c1 && rows.end - rows.begin == kTile && columns.end - columns.begin == kTile) {
-          for (int64_t c = c0; c < c1; c += kLanes) input(x + origin + c, pixel_row, pixel_column, to + c, plan.position);
+          for (int64_t c = c0; c < c1; c += kLanes)
+            input(x + origin + c, pixel_row, pixel_column, to + c, plan.position);
           continue;
         }
         const float* pixels[kPositions];
@@ -249,19 +181,20 @@ struct Winograd {
       for (int64_t position = 0; position < kPositions; position += batch)
         for (int64_t panel = first; panel < last; ++panel) {
           const int64_t index = (group * cut.panels + panel) * kPositions + position;
-          const Matrices<const float*> a{v + position * plan.position + panel / cut.panels * cut.C, plan.row, plan.position};
+          const Matrices<const float*> a{v + position * plan.position + panel / cut.panels * cut.C, plan.row,
+                                         plan.position};
           const Matrices<const float*> b{packed + index * cut.panel_floats, cut.columns, cut.panel_floats};
           const Matrices<float*> out{m + position * plan.m_position + (panel - first) * cut.columns, plan.m_row,
                                      plan.m_position};
           const auto product = cut.K - panel % cut.panels * cut.columns > kLanes ? multiply<kTileVectors> : multiply<1>;
-          product(a, b, out, batch, count, cut.C);
+          product(a, b, out, batch, count, cut.C, plan.ahead);
         }
       transform_output(group, first * cut.columns, last * cut.columns, tile, count, m);
     }
 
     void transform_output(int64_t group, int64_t k0, int64_t k1, int64_t tile, int64_t count, const float* m) const {
       if (k1 > plan.bundles * cut.K) k1 = plan.bundles * cut.K;
-      Place at = grid.place(tile);
+      WinogradPlace at = grid.place(tile);
       const int64_t pixel_row = p.dilation_h * p.Q * p.K, pixel_column = p.dilation_w * p.K;
       const bool simple = !epilogue.residual && epilogue.activation <= Activation::kRelu;
       for (int64_t t = 0; t < count; ++t, grid.advance(at)) {
@@ -303,7 +236,8 @@ struct Winograd {
           const int64_t count = tile_rows(left, plan.block).height;
           transform_input(group, 0, plan.bundles * cut.C, tile, count, 0, v, zeros);
           for (int64_t panel = 0; panel < panels; panel += plan.chunk)
-            products_and_output(group, panel, panel + plan.chunk < panels ? panel + plan.chunk : panels, tile, count, v, m);
+            products_and_output(group, panel, panel + plan.chunk < panels ? panel + plan.chunk : panels, tile, count, v,
+                                m);
           at += count;
         }
       });
@@ -325,28 +259,23 @@ struct Winograd {
             transform_input(0, channels.begin * kLanes, c1, tile + one / parts, 1, one / parts, v, zeros);
           }
         });
-        parallel_for(tasks, [&](int64_t task) {
-          const Range range = part_of(cut.panels, tasks, task);
+        // Threads beyond the number of panels take parts of the tiles.
+        const int64_t most = divide_up(count, kTileRows / 2), ratio = tasks / cut.panels;
+        const int64_t tile_parts = ratio < 1 ? 1 : ratio < most ? ratio : most, panel_parts = tasks / tile_parts;
+        parallel_for(tile_parts * panel_parts, [&](int64_t task) {
+          const Range tiles = part_of(count, tile_parts, task % tile_parts);
+          const Range panels = part_of(cut.panels, panel_parts, task / tile_parts);
           float* m = workspace + plan.v_floats() + task * plan.thread_floats() + plan.row;
-          for (int64_t panel = range.begin; panel < range.end; panel += plan.chunk) {
-            const int64_t last = panel + plan.chunk < range.end ? panel + plan.chunk : range.end;
-            products_and_output(0, panel, last, tile, count, v, m);
-          }
+          for (int64_t panel = panels.begin; panel < panels.end; panel += plan.chunk)
+            products_and_output(0, panel, panel + plan.chunk < panels.end ? panel + plan.chunk : panels.end,
+                                tile + tiles.begin, tiles.end - tiles.begin, v + tiles.begin * plan.row, m);
         });
       }
     }
   };
 
   static void run(const ConvProblem& p, const ConvArgs& args, const void* x) {
-    const Call call{p,
-                    static_cast<const float*>(x),
-                    static_cast<float*>(args.out),
-                    args.epilogue,
-                    static_cast<const float*>(args.packed),
-                    static_cast<float*>(args.workspace),
-                    WinogradPanels(p),
-                    Grid(p),
-                    plan(p)};
+    const Call call(p, args, static_cast<const float*>(x));
     if (call.grid.tiles == 0) return;
     if (call.plan.shared) call.run_shared();
     else call.run_blocks();

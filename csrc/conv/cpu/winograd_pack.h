@@ -44,29 +44,31 @@ struct WinogradPacking {
 
   static void pack(const ConvProblem& p, const Filter& w, void* packed) {
     const WinogradPanels cut(p);
-    const int64_t vectors = cut.columns / kLanes;
-    parallel_for(cut.groups * cut.panels * vectors, [&](int64_t task) {
-      const int64_t vector = task % vectors, panel = task / vectors % cut.panels, group = task / vectors / cut.panels;
-      float* to = static_cast<float*>(packed) +
-                  (group * cut.panels + panel) * T::kPositions * cut.panel_floats + vector * kLanes;
-      pack_vector(p, w, cut, group, panel * cut.columns + vector * kLanes, to);
+    const int64_t strips = divide_up(cut.C, kStage), total = cut.groups * cut.panels * strips;
+    const int64_t tasks = num_threads() < total ? num_threads() : total;
+    parallel_for(tasks, [&](int64_t task) {
+      const Range range = part_of(total, tasks, task);
+      for (int64_t one = range.begin; one < range.end; ++one) {
+        const int64_t panel = one / strips, c0 = one % strips * kStage;
+        pack_strip(p, w, cut, panel / cut.panels, panel % cut.panels * cut.columns, c0,
+                   static_cast<float*>(packed) + panel * T::kPositions * cut.panel_floats + c0 * cut.columns);
+      }
     });
   }
 
  private:
   static constexpr int64_t kStage = kLanes;  // input channels staged together, as [c][tap][k]
 
-  /// The filters [k0, k0 + kLanes) of a bundle.
-  static void pack_vector(const ConvProblem& p, const Filter& w, const WinogradPanels& cut, int64_t group, int64_t k0,
-                          float* to) {
+  /// The input channels [c0, c0 + kStage) of a panel that begins at the bundle's filter `first`.
+  static void pack_strip(const ConvProblem& p, const Filter& w, const WinogradPanels& cut, int64_t group, int64_t first,
+                         int64_t c0, float* to) {
     alignas(64) float stage[kStage * 9 * kLanes];
-    const bool whole = cut.merged == 1 && k0 + kLanes <= cut.K;
-    for (int64_t c0 = 0; c0 < cut.C; c0 += kStage) {
-      const int64_t count = cut.C - c0 < kStage ? cut.C - c0 : kStage;
+    const int64_t count = cut.C - c0 < kStage ? cut.C - c0 : kStage;
+    for (int64_t k0 = first; k0 < first + cut.columns; k0 += kLanes, to += kLanes) {
+      const bool whole = cut.merged == 1 && k0 + kLanes <= cut.K;
       if (!whole || !stage_vectors(w, w.offset(group, k0, c0, 0, 0, 0), count, stage))
         stage_elements(p, w, cut, group, k0, c0, count, stage);
-      for (int64_t c = 0; c < count; ++c)
-        transform(stage + c * 9 * kLanes, to + (c0 + c) * cut.columns, cut.panel_floats);
+      for (int64_t c = 0; c < count; ++c) transform(stage + c * 9 * kLanes, to + c * cut.columns, cut.panel_floats);
     }
   }
 
@@ -80,9 +82,8 @@ struct WinogradPacking {
     const auto place = [&](int64_t t) { return (flipped ? 8 - t : t) * kLanes; };
     if (tap == 1 && w.stride_c == 9) {  // a filter is count * 9 neighbours
       for (int64_t j = 0; j < count * 9; j += kLanes)
-        turn(from + j, w.stride_k, count * 9 - j, [&](int64_t i) {
-          return stage + (j + i) / 9 * 9 * kLanes + place((j + i) % 9);
-        });
+        turn(from + j, w.stride_k, count * 9 - j,
+             [&](int64_t i) { return stage + (j + i) / 9 * 9 * kLanes + place((j + i) % 9); });
       return true;
     }
     if (tap == 1 && w.stride_k == 9) {  // a channel is kLanes * 9 neighbours
@@ -98,8 +99,7 @@ struct WinogradPacking {
     }
     if (w.stride_k == 1) {  // a tap of a channel is kLanes neighbours
       for (int64_t c = 0; c < count; ++c)
-        for (int64_t t = 0; t < 9; ++t)
-          store(stage + c * 9 * kLanes + place(t), load(from + c * w.stride_c + t * tap));
+        for (int64_t t = 0; t < 9; ++t) store(stage + c * 9 * kLanes + place(t), load(from + c * w.stride_c + t * tap));
       return true;
     }
     return false;
@@ -123,7 +123,8 @@ struct WinogradPacking {
       for (int64_t c = 0; c < count; ++c) {
         const int64_t k = k0 + lane, member = k / p.K_per_group();
         const bool inside = k < cut.K && (c0 + c) / p.C_per_group() == member;
-        const int64_t offset = w.offset(group * cut.merged + member, k % p.K_per_group(), (c0 + c) % p.C_per_group(), 0, 0, 0);
+        const int64_t offset =
+            w.offset(group * cut.merged + member, k % p.K_per_group(), (c0 + c) % p.C_per_group(), 0, 0, 0);
         for (int64_t r = 0; r < 3; ++r)
           for (int64_t s = 0; s < 3; ++s)
             stage[(c * 9 + r * 3 + s) * kLanes + lane] = inside ? data[offset + r * w.stride_r + s * w.stride_s] : 0;

@@ -1,8 +1,9 @@
 // The three transforms of F(m x m, 3x3) on vectors of channels: Y = At [(G g Gt) * (Bt d B)] A, "*" elementwise.
 //
-// m = 2 takes the points 0, 1, -1 and infinity and is exact on small integers; m = 4 takes 0, +-5/8, +-3/2 and infinity,
-// whose rounding errors are much smaller than those of 0, +-1, +-2. Each 2-d transform goes over the rows of the
-// result in pairs that share their sums: no more than two rows of vectors are alive, nothing goes through memory. docs/winograd.md derives the matrices.
+// m = 2 takes the points 0, 1, -1 and infinity and is exact on small integers; m = 4 takes 0, +-5/8, +-3/2 and
+// infinity, whose rounding errors are much smaller than those of 0, +-1, +-2. Each 2-d transform goes over the rows of
+// the result in pairs that share their sums: no more than two rows of vectors are alive, nothing goes through memory.
+// docs/winograd.md derives the matrices.
 #pragma once
 
 #include "core/cpu/simd.h"
