@@ -51,6 +51,17 @@ inline Range all_taps_inside(int64_t outputs, int64_t extent, int64_t taps, int6
   return {begin < outputs ? begin : outputs, end < outputs ? end : outputs};
 }
 
+/// Long sums of float32 go through two floats: *total + *rest gains `a` almost without loss (Knuth's two-sum).
+FASTCONV_INLINE void add_to_pair(float* total, float* rest, Vec a) {
+  const Vec before = load(total), after = before + a, gained = after - before;
+  store(rest, load(rest) + ((before - (after - gained)) + (a - gained)));
+  store(total, after);
+}
+
+/// Outputs that one chain of float32 additions may span: its error grows with the length, that of many short chains
+/// with the root.
+constexpr int64_t kChain = 64;
+
 /// How a call is cut: channels into `channel_parts` and rows of all images into `row_parts`, one task for each pair.
 struct Cut {
   int64_t row_parts, channel_parts;

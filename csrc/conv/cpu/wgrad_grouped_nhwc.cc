@@ -2,7 +2,7 @@
 //
 // A vector holds kLanes output channels k. A sweep goes over a band of rows with the sums of one filter row and kChunk
 // channels c in registers; the c-th channel of every lane's group comes from a permutation of an x vector, or from a
-// broadcast in groups as wide as a vector, and serves every tap. Bands are small enough to stay in L1 for all sweeps.
+// broadcast in groups as wide as a vector, and serves every tap. Bands are short and stay in L1; their sums go to pairs.
 // Work is cut by output channels, or by rows with partial sums that are added in the parts' order: the same sums
 // whichever thread ran which part. Filter width 3 at stride 1 and 2, dense, has sweeps of its own.
 
@@ -18,13 +18,19 @@ constexpr int kTileQ = Vec::kRegisters == 32 ? 8 : 4;
 struct Sweep {
   const float* x;   // the row that the band's first row reads, column 0, at the group's (or vector's) first channel
   const float* dy;  // the band's first row, column 0
-  float* sums;      // [s][channel of the chunk][lane]
+  float *total, *rest;  // [s][channel of the chunk][lane]
   int64_t x_row, dy_row, pixel;  // strides in elements; x_row: between the inputs of neighbouring dy rows
   int64_t rows, taps;
-  int64_t Q, W, stride, pad, dilation;
+  int64_t W, stride, pad, dilation;
+  int64_t begin, end;                // the q of the sweep
   int64_t inside_begin, inside_end;  // the q whose taps all exist
   int64_t chunk;                     // first channel
   LaneIndex lanes[kChunk];
+};
+
+template <int kTile>
+struct Width {
+  static constexpr int kValue = kTile;
 };
 
 template <bool kPermute>
@@ -41,7 +47,7 @@ void sweep(const Sweep& t) {
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s)
 #pragma GCC unroll 4
-    for (int c = 0; c < kChunk; ++c) sum[s][c] = load(t.sums + (s * kChunk + c) * kLanes);
+    for (int c = 0; c < kChunk; ++c) sum[s][c] = zero();
   for (int64_t row = 0; row < t.rows; ++row) {
     const float* x = t.x + row * t.x_row;
     const float* dy = t.dy + row * t.dy_row;
@@ -57,40 +63,49 @@ void sweep(const Sweep& t) {
         for (int c = 0; c < kChunk; ++c) sum[s][c] = fma(v[c], d, sum[s][c]);
       }
     };
-    int64_t q = 0;
-    for (; q < t.inside_begin; ++q) edge(q);
-    for (; q + kTileQ <= t.inside_end; q += kTileQ) {
-      Vec d[kTileQ];
+    const auto inside = [&](int64_t q, auto tile) {
+      constexpr int kTile = decltype(tile)::kValue;
+      Vec d[kTile];
 #pragma GCC unroll 8
-      for (int j = 0; j < kTileQ; ++j) d[j] = in_register(load(dy + (q + j) * pixel));
+      for (int j = 0; j < kTile; ++j) d[j] = in_register(load(dy + (q + j) * pixel));
       const float* from = x + (q * kStep - pad) * pixel;
 #pragma GCC unroll 32
-      for (int i = 0; i < (kTileQ - 1) * kStep + kTaps; ++i, from += pixel) {
+      for (int i = 0; i < (kTile - 1) * kStep + kTaps; ++i, from += pixel) {
         Vec v[kChunk];
         inputs<kPermute>(t, from, v);
 #pragma GCC unroll 8
-        for (int j = 0; j < kTileQ; ++j)
+        for (int j = 0; j < kTile; ++j)
           if (const int s = i - j * kStep; s >= 0 && s < kTaps) {
 #pragma GCC unroll 4
             for (int c = 0; c < kChunk; ++c) sum[s][c] = fma(v[c], d[j], sum[s][c]);
           }
       }
-    }
-    for (; q < t.Q; ++q) edge(q);
+    };
+    int64_t q = t.begin;
+    for (; q < t.inside_begin && q < t.end; ++q) edge(q);
+    const int64_t inside_end = t.inside_end < t.end ? t.inside_end : t.end;
+    for (; q + kTileQ <= inside_end; q += kTileQ) inside(q, Width<kTileQ>{});
+    if (q + kTileQ / 2 <= inside_end) inside(q, Width<kTileQ / 2>{}), q += kTileQ / 2;
+    for (; q < inside_end; ++q) inside(q, Width<1>{});
+    for (; q < t.end; ++q) edge(q);
   }
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s)
 #pragma GCC unroll 4
-    for (int c = 0; c < kChunk; ++c) store(t.sums + (s * kChunk + c) * kLanes, sum[s][c]);
+    for (int c = 0; c < kChunk; ++c) {
+      const int64_t at = (s * kChunk + c) * kLanes;
+      add_to_pair(t.total + at, t.rest + at, sum[s][c]);
+    }
 }
 
 /// Any filter width, stride and dilation.
 template <bool kPermute>
 void sweep_any(const Sweep& t) {
   for (int64_t s = 0; s < t.taps; ++s) {
-    const Range q = taps_inside({0, 1, 0, s * t.dilation - t.pad, 0, t.stride, t.Q, 0, 1}, 0, t.W);
+    Range q = taps_inside({0, 1, 0, s * t.dilation - t.pad, 0, t.stride, t.end, 0, 1}, 0, t.W);
+    if (q.begin < t.begin) q.begin = t.begin;
     Vec sum[kChunk];
-    for (int c = 0; c < kChunk; ++c) sum[c] = load(t.sums + (s * kChunk + c) * kLanes);
+    for (int c = 0; c < kChunk; ++c) sum[c] = zero();
     for (int64_t row = 0; row < t.rows; ++row) {
       const float* x = t.x + row * t.x_row + (q.begin * t.stride + s * t.dilation - t.pad) * t.pixel;
       const float* dy = t.dy + row * t.dy_row + q.begin * t.pixel;
@@ -101,7 +116,10 @@ void sweep_any(const Sweep& t) {
         for (int c = 0; c < kChunk; ++c) sum[c] = fma(v[c], d, sum[c]);
       }
     }
-    for (int c = 0; c < kChunk; ++c) store(t.sums + (s * kChunk + c) * kLanes, sum[c]);
+    for (int c = 0; c < kChunk; ++c) {
+      const int64_t at = (s * kChunk + c) * kLanes;
+      add_to_pair(t.total + at, t.rest + at, sum[c]);
+    }
   }
 }
 
@@ -117,21 +135,25 @@ RunSweep sweep_for(const ConvProblem& p) {
   }
 }
 
-/// The sums, [vector][r][chunk][s][channel of the chunk][lane], of the rows `rows` over all images.
+/// The sums, [vector][r][chunk][s][channel of the chunk][lane] twice, of the rows `rows` over all images.
 void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums, Range rows, Range vectors) {
+  float* rests = sums + p.w_elements();
   const int64_t group = p.C_per_group(), chunk_size = p.S * kChunk * kLanes, chunks = group / kChunk;
   const int64_t per_vector = p.R * chunks * chunk_size;
-  for (int64_t i = vectors.begin * per_vector; i < vectors.end * per_vector; i += kLanes) store(sums + i, zero());
+  for (int64_t i = vectors.begin * per_vector; i < vectors.end * per_vector; i += kLanes)
+    store(sums + i, zero()), store(rests + i, zero());
   const bool permute = group < kLanes;
   const RunSweep run_sweep = permute ? sweep_for<true>(p) : sweep_for<false>(p);
   Sweep t;
   t.x_row = p.stride_h * p.W * p.C, t.dy_row = p.Q * p.K, t.pixel = p.C;
-  t.taps = p.S, t.Q = p.Q, t.W = p.W, t.stride = p.stride_w, t.pad = p.pad_w, t.dilation = p.dilation_w;
+  t.taps = p.S, t.W = p.W, t.stride = p.stride_w, t.pad = p.pad_w, t.dilation = p.dilation_w;
   const Range inside = all_taps_inside(p.Q, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
   t.inside_begin = inside.begin, t.inside_end = inside.end;
   const int64_t row_bytes = (p.stride_h * p.W + p.Q) * kLanes * static_cast<int64_t>(sizeof(float));
   const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes - p.R / 2;
-  const int64_t band_rows = fitting > 1 ? fitting : 1;
+  const int64_t short_enough = kChain / (p.Q > 0 ? p.Q : 1);
+  const int64_t rows_at_once = fitting < short_enough ? fitting : short_enough;
+  const int64_t band_rows = rows_at_once > 1 ? rows_at_once : 1, stripes = divide_up(p.Q, kChain);
   const auto sweep_band = [&](int64_t n, Range band, int64_t v) {
     const int64_t k = v * kLanes, first_channel = permute ? k : k / group * group;
     for (int64_t r = 0; r < p.R; ++r) {
@@ -147,8 +169,13 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         for (int c = 0; c < kChunk; ++c, lane = next(lane)) t.lanes[c] = lane;
         t.chunk = chunk * kChunk;
-        t.sums = sums + v * per_vector + (r * chunks + chunk) * chunk_size;
-        run_sweep(t);
+        t.total = sums + v * per_vector + (r * chunks + chunk) * chunk_size;
+        t.rest = t.total + (rests - sums);
+        for (int64_t stripe = 0; stripe < stripes; ++stripe) {
+          const Range q = part_of(p.Q, stripes, stripe);
+          t.begin = q.begin, t.end = q.end;
+          run_sweep(t);
+        }
       }
     }
   };
@@ -169,7 +196,7 @@ Cut wgrad_cut(const ConvProblem& p) {
 }
 
 size_t workspace(const ConvProblem& p) {
-  return static_cast<size_t>(wgrad_cut(p).row_parts * p.w_elements()) * sizeof(float);
+  return static_cast<size_t>(2 * wgrad_cut(p).row_parts * p.w_elements()) * sizeof(float);
 }
 
 void write_sums(const ConvProblem& p, const float* sums, int64_t parts, const Filter& dw, int64_t v) {
@@ -182,10 +209,13 @@ void write_sums(const ConvProblem& p, const float* sums, int64_t parts, const Fi
     for (int64_t chunk = 0; chunk < group; chunk += kChunk)
       for (int64_t s = 0; s < p.S; ++s)
         for (int64_t c = chunk; c < chunk + kChunk; ++c, from += kLanes) {
-          Vec sum = load(from);
-          for (int64_t part = 1; part < parts; ++part) sum = sum + load(from + part * size);
+          Vec sum = load(from), rest = load(from + size);
+          for (int64_t part = 1; part < parts; ++part) {
+            sum = sum + load(from + 2 * part * size);
+            rest = rest + load(from + (2 * part + 1) * size);
+          }
           float total[kLanes];
-          store(total, sum);
+          store(total, sum + rest);
           float* to = static_cast<float*>(dw.data) + dw.offset(0, 0, c, 0, r, s);
           for (int64_t lane = 0; lane < kLanes; ++lane) to[place[lane]] = total[lane];
         }
@@ -199,7 +229,7 @@ void run(const ConvProblem& problem, const ConvArgs& args) {
     const ConvProblem p = problem;  // reading it from another thread's stack would share lines that thread writes
     const int64_t part = task / cut.channel_parts;
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
-    sum_part(p, static_cast<const float*>(args.x), static_cast<const float*>(args.dy), sums + part * p.w_elements(),
+    sum_part(p, static_cast<const float*>(args.x), static_cast<const float*>(args.dy), sums + 2 * part * p.w_elements(),
              part_of(p.N * p.P, cut.row_parts, part), mine);
     if (cut.row_parts == 1)
       for (int64_t v = mine.begin; v < mine.end; ++v) write_sums(p, sums, 1, args.w, v);
