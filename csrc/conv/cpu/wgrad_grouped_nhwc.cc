@@ -22,9 +22,9 @@ struct Sweep {
   int64_t x_row, dy_row, pixel;  // strides in elements; x_row: between the inputs of neighbouring dy rows
   int64_t rows, taps;
   int64_t W, stride, pad, dilation;
-  int64_t begin, end;                // the q of the sweep
-  int64_t inside_begin, inside_end;  // the q whose taps all exist
-  int64_t chunk;                     // first channel
+  int64_t begin, end;    // the q of the sweep
+  int64_t wide, narrow;  // its tiles
+  int64_t chunk;         // first channel
   LaneIndex lanes[kChunk];
 };
 
@@ -40,54 +40,43 @@ FASTCONV_INLINE void inputs(const Sweep& t, const float* x, Vec* v) {
   for (int c = 0; c < kChunk; ++c) v[c] = kPermute ? permute(all, t.lanes[c]) : in_register(broadcast(x[t.chunk + c]));
 }
 
-template <int kTaps, int kStep, bool kPermute>
+/// Rows in `wide` tiles of kTile outputs, then `narrow` of one less.
+template <int kTile, int kTaps, int kStep, bool kPermute>
 void sweep(const Sweep& t) {
-  const int64_t pixel = t.pixel, W = t.W, pad = t.pad;
+  const int64_t pixel = t.pixel, W = t.W, pad = t.pad, wide = t.wide, narrow = t.narrow, rows = t.rows;
   Vec sum[kTaps][kChunk];
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s)
 #pragma GCC unroll 4
     for (int c = 0; c < kChunk; ++c) sum[s][c] = zero();
-  for (int64_t row = 0; row < t.rows; ++row) {
+  for (int64_t row = 0; row < rows; ++row) {
     const float* x = t.x + row * t.x_row;
     const float* dy = t.dy + row * t.dy_row;
-    const auto edge = [&](int64_t q) {
-      const Vec d = load(dy + q * pixel);
-      const int64_t at = q * kStep - pad;
+    int64_t q = t.begin;
+    const auto tile = [&](auto width) {
+      constexpr int kWidth = decltype(width)::kValue;
+      const int64_t at = q * kStep - pad;  // the first pixel of the tile's span, whose pixels [-at, W - at) exist
+      Vec d[kWidth];
 #pragma GCC unroll 8
-      for (int s = 0; s < kTaps; ++s) {
-        if (at + s < 0 || at + s >= W) continue;
-        Vec v[kChunk];
-        inputs<kPermute>(t, x + (at + s) * pixel, v);
-#pragma GCC unroll 4
-        for (int c = 0; c < kChunk; ++c) sum[s][c] = fma(v[c], d, sum[s][c]);
-      }
-    };
-    const auto inside = [&](int64_t q, auto tile) {
-      constexpr int kTile = decltype(tile)::kValue;
-      Vec d[kTile];
-#pragma GCC unroll 8
-      for (int j = 0; j < kTile; ++j) d[j] = in_register(load(dy + (q + j) * pixel));
-      const float* from = x + (q * kStep - pad) * pixel;
+      for (int j = 0; j < kWidth; ++j) d[j] = in_register(load(dy + (q + j) * pixel));
+      const float* from = x + at * pixel;
 #pragma GCC unroll 32
-      for (int i = 0; i < (kTile - 1) * kStep + kTaps; ++i, from += pixel) {
+      for (int i = 0; i < (kWidth - 1) * kStep + kTaps; ++i, from += pixel) {
+        if (i < -at || i >= W - at) continue;
         Vec v[kChunk];
         inputs<kPermute>(t, from, v);
 #pragma GCC unroll 8
-        for (int j = 0; j < kTile; ++j)
+        for (int j = 0; j < kWidth; ++j)
           if (const int s = i - j * kStep; s >= 0 && s < kTaps) {
 #pragma GCC unroll 4
             for (int c = 0; c < kChunk; ++c) sum[s][c] = fma(v[c], d[j], sum[s][c]);
           }
       }
+      q += kWidth;
     };
-    int64_t q = t.begin;
-    for (; q < t.inside_begin && q < t.end; ++q) edge(q);
-    const int64_t inside_end = t.inside_end < t.end ? t.inside_end : t.end;
-    for (; q + kTileQ <= inside_end; q += kTileQ) inside(q, Width<kTileQ>{});
-    if (q + kTileQ / 2 <= inside_end) inside(q, Width<kTileQ / 2>{}), q += kTileQ / 2;
-    for (; q < inside_end; ++q) inside(q, Width<1>{});
-    for (; q < t.end; ++q) edge(q);
+    for (int64_t i = 0; i < wide; ++i) tile(Width<kTile>{});
+    if constexpr (kTile > 1)
+      for (int64_t i = 0; i < narrow; ++i) tile(Width<kTile - 1>{});
   }
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s)
@@ -125,12 +114,27 @@ void sweep_any(const Sweep& t) {
 
 using RunSweep = void (*)(const Sweep&);
 
+template <int kTaps, int kStep, bool kPermute>
+RunSweep sweep_of_width(int64_t width) {
+  switch (width) {
+    case 1: return sweep<1, kTaps, kStep, kPermute>;
+    case 2: return sweep<2, kTaps, kStep, kPermute>;
+    case 3: return sweep<3, kTaps, kStep, kPermute>;
+    case 4: return sweep<4, kTaps, kStep, kPermute>;
+    case 5: return sweep<5, kTaps, kStep, kPermute>;
+    case 6: return sweep<6, kTaps, kStep, kPermute>;
+    case 7: return sweep<7, kTaps, kStep, kPermute>;
+    default: return sweep<8, kTaps, kStep, kPermute>;
+  }
+}
+
+/// `width`: of the wide tiles.
 template <bool kPermute>
-RunSweep sweep_for(const ConvProblem& p) {
+RunSweep sweep_for(const ConvProblem& p, int64_t width) {
   const int64_t kind = p.dilation_w == 1 && p.stride_w <= 2 ? p.S * 10 + p.stride_w : 0;
   switch (kind) {
-    case 31: return sweep<3, 1, kPermute>;
-    case 32: return sweep<3, 2, kPermute>;
+    case 31: return sweep_of_width<3, 1, kPermute>(width);
+    case 32: return sweep_of_width<3, 2, kPermute>(width);
     default: return sweep_any<kPermute>;
   }
 }
@@ -143,12 +147,9 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
   for (int64_t i = vectors.begin * per_vector; i < vectors.end * per_vector; i += kLanes)
     store(sums + i, zero()), store(rests + i, zero());
   const bool permute = group < kLanes;
-  const RunSweep run_sweep = permute ? sweep_for<true>(p) : sweep_for<false>(p);
   Sweep t;
   t.x_row = p.stride_h * p.W * p.C, t.dy_row = p.Q * p.K, t.pixel = p.C;
   t.taps = p.S, t.W = p.W, t.stride = p.stride_w, t.pad = p.pad_w, t.dilation = p.dilation_w;
-  const Range inside = all_taps_inside(p.Q, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
-  t.inside_begin = inside.begin, t.inside_end = inside.end;
   const int64_t row_bytes = (p.stride_h * p.W + p.Q) * kLanes * static_cast<int64_t>(sizeof(float));
   const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes - p.R / 2;
   const int64_t short_enough = kChain / (p.Q > 0 ? p.Q : 1);
@@ -173,8 +174,11 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
         t.rest = t.total + (rests - sums);
         for (int64_t stripe = 0; stripe < stripes; ++stripe) {
           const Range q = part_of(p.Q, stripes, stripe);
+          const int64_t width = q.end - q.begin, tiles = divide_up(width, kTileQ);
           t.begin = q.begin, t.end = q.end;
-          run_sweep(t);
+          t.wide = width % tiles ? width % tiles : tiles, t.narrow = tiles - t.wide;
+          const int64_t widest = divide_up(width, tiles);
+          (permute ? sweep_for<true>(p, widest) : sweep_for<false>(p, widest))(t);
         }
       }
     }
