@@ -183,14 +183,15 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
       }
     }
   };
-  for (int64_t begin = rows.begin; begin < rows.end;) {
-    const int64_t n = begin / p.P, image_end = (n + 1) * p.P;
-    const int64_t end = rows.end < image_end ? rows.end : image_end;
-    for (int64_t v = vectors.begin; v < vectors.end; ++v)
+  // A vector after the other over all rows, so that its sums stay in L1 or L2.
+  for (int64_t v = vectors.begin; v < vectors.end; ++v)
+    for (int64_t begin = rows.begin; begin < rows.end;) {
+      const int64_t n = begin / p.P, image_end = (n + 1) * p.P;
+      const int64_t end = rows.end < image_end ? rows.end : image_end;
       for (int64_t row = begin; row < end; row += band_rows)
         sweep_band(n, {row - n * p.P, (row + band_rows < end ? row + band_rows : end) - n * p.P}, v);
-    begin = end;
-  }
+      begin = end;
+    }
 }
 
 /// Output channels first: parts of their own need no sums of sums, and nothing but the sums is written.
