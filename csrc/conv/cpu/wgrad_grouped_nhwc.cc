@@ -19,7 +19,7 @@ struct Sweep {
   const float* x;   // the row that the band's first row reads, column 0, at the group's (or vector's) first channel
   const float* dy;  // the band's first row, column 0
   float *total, *rest;  // [s][channel of the chunk][lane]
-  int64_t x_row, dy_row, pixel;  // strides in elements; x_row: between the inputs of neighbouring dy rows
+  int64_t x_row, dy_row, x_pixel, dy_pixel;  // in elements; x_row: between the inputs of neighbouring dy rows
   int64_t rows, taps;
   int64_t W, stride, pad, dilation;
   int64_t begin, end;    // the q of the sweep
@@ -43,7 +43,7 @@ FASTCONV_INLINE void inputs(const Sweep& t, const float* x, Vec* v) {
 /// Rows in `wide` tiles of kTile outputs, then `narrow` of one less.
 template <int kTile, int kTaps, int kStep, bool kPermute>
 void sweep(const Sweep& t) {
-  const int64_t pixel = t.pixel, W = t.W, pad = t.pad, wide = t.wide, narrow = t.narrow, rows = t.rows;
+  const int64_t x_pixel = t.x_pixel, dy_pixel = t.dy_pixel, W = t.W, pad = t.pad, wide = t.wide, narrow = t.narrow, rows = t.rows;
   Vec sum[kTaps][kChunk];
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s)
@@ -58,10 +58,10 @@ void sweep(const Sweep& t) {
       const int64_t at = q * kStep - pad;  // the first pixel of the tile's span, whose pixels [-at, W - at) exist
       Vec d[kWidth];
 #pragma GCC unroll 8
-      for (int j = 0; j < kWidth; ++j) d[j] = in_register(load(dy + (q + j) * pixel));
-      const float* from = x + at * pixel;
+      for (int j = 0; j < kWidth; ++j) d[j] = in_register(load(dy + (q + j) * dy_pixel));
+      const float* from = x + at * x_pixel;
 #pragma GCC unroll 32
-      for (int i = 0; i < (kWidth - 1) * kStep + kTaps; ++i, from += pixel) {
+      for (int i = 0; i < (kWidth - 1) * kStep + kTaps; ++i, from += x_pixel) {
         if (i < -at || i >= W - at) continue;
         Vec v[kChunk];
         inputs<kPermute>(t, from, v);
@@ -96,9 +96,9 @@ void sweep_any(const Sweep& t) {
     Vec sum[kChunk];
     for (int c = 0; c < kChunk; ++c) sum[c] = zero();
     for (int64_t row = 0; row < t.rows; ++row) {
-      const float* x = t.x + row * t.x_row + (q.begin * t.stride + s * t.dilation - t.pad) * t.pixel;
-      const float* dy = t.dy + row * t.dy_row + q.begin * t.pixel;
-      for (int64_t j = q.begin; j < q.end; ++j, x += t.stride * t.pixel, dy += t.pixel) {
+      const float* x = t.x + row * t.x_row + (q.begin * t.stride + s * t.dilation - t.pad) * t.x_pixel;
+      const float* dy = t.dy + row * t.dy_row + q.begin * t.dy_pixel;
+      for (int64_t j = q.begin; j < q.end; ++j, x += t.stride * t.x_pixel, dy += t.dy_pixel) {
         Vec v[kChunk];
         inputs<kPermute>(t, x, v);
         const Vec d = load(dy);
@@ -139,8 +139,35 @@ RunSweep sweep_for(const ConvProblem& p, int64_t width) {
   }
 }
 
+/// Rows of a band as a task copies them, [row][pixel][channel of the group or lane]: pixels of wide images share few
+/// sets of L1, and a band is read once for every filter row and chunk. Narrow groups have too few of these to gain.
+bool copies_bands(const ConvProblem& p) { return p.C_per_group() >= 16; }
+
+int64_t band_rows_of(const ConvProblem& p) {
+  const int64_t row_bytes = (p.stride_h * p.W + p.Q) * kLanes * static_cast<int64_t>(sizeof(float));
+  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes - p.R / 2;
+  const int64_t short_enough = kChain / (p.Q > 0 ? p.Q : 1), rows = fitting < short_enough ? fitting : short_enough;
+  return rows > 1 ? rows : 1;
+}
+
+int64_t x_copy_rows(const ConvProblem& p) {
+  return (band_rows_of(p) - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1;
+}
+
+int64_t x_width(const ConvProblem& p) { return p.C_per_group() < kLanes ? kLanes : p.C_per_group(); }
+
+int64_t copies_elements(const ConvProblem& p) {
+  if (!copies_bands(p)) return 0;
+  return round_up(x_copy_rows(p) * p.W * x_width(p) + band_rows_of(p) * p.Q * kLanes, 16);
+}
+
+void copy_pixels(const float* from, float* to, int64_t pixels, int64_t pixel, int64_t width) {
+  for (int64_t i = 0; i < pixels; ++i, from += pixel)
+    for (int64_t c = 0; c < width; c += kLanes, to += kLanes) store(to, load(from + c));
+}
+
 /// The sums, [vector][r][chunk][s][channel of the chunk][lane] twice, of the rows `rows` over all images.
-void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums, Range rows, Range vectors) {
+void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums, float* copies, Range rows, Range vectors) {
   float* rests = sums + p.w_elements();
   const int64_t group = p.C_per_group(), chunk_size = p.S * kChunk * kLanes, chunks = group / kChunk;
   const int64_t per_vector = p.R * chunks * chunk_size;
@@ -148,15 +175,23 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
     store(sums + i, zero()), store(rests + i, zero());
   const bool permute = group < kLanes;
   Sweep t;
-  t.x_row = p.stride_h * p.W * p.C, t.dy_row = p.Q * p.K, t.pixel = p.C;
+  const bool copy = copies_bands(p);
+  float *x_copy = copies, *dy_copy = copies + (copy ? x_copy_rows(p) * p.W * x_width(p) : 0);
+  t.x_pixel = copy ? x_width(p) : p.C, t.dy_pixel = copy ? kLanes : p.K;
+  t.x_row = p.stride_h * p.W * t.x_pixel, t.dy_row = p.Q * t.dy_pixel;
   t.taps = p.S, t.W = p.W, t.stride = p.stride_w, t.pad = p.pad_w, t.dilation = p.dilation_w;
-  const int64_t row_bytes = (p.stride_h * p.W + p.Q) * kLanes * static_cast<int64_t>(sizeof(float));
-  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes - p.R / 2;
-  const int64_t short_enough = kChain / (p.Q > 0 ? p.Q : 1);
-  const int64_t rows_at_once = fitting < short_enough ? fitting : short_enough;
-  const int64_t band_rows = rows_at_once > 1 ? rows_at_once : 1, stripes = divide_up(p.Q, kChain);
+  const int64_t band_rows = band_rows_of(p), stripes = divide_up(p.Q, kChain);
   const auto sweep_band = [&](int64_t n, Range band, int64_t v) {
     const int64_t k = v * kLanes, first_channel = permute ? k : k / group * group;
+    const float* x_band = x + n * p.H * p.W * p.C + first_channel;  // row 0 of the image
+    const float* dy_band = dy + (n * p.P + band.begin) * p.Q * p.K + k;
+    if (copy) {
+      const int64_t from = band.begin * p.stride_h - p.pad_h, last = from + x_copy_rows(p);
+      const int64_t begin = from > 0 ? from : 0, end = last < p.H ? last : p.H;
+      if (begin < end) copy_pixels(x_band + begin * p.W * p.C, x_copy, (end - begin) * p.W, p.C, t.x_pixel);
+      copy_pixels(dy_band, dy_copy, (band.end - band.begin) * p.Q, p.K, kLanes);
+      x_band = x_copy - begin * p.W * t.x_pixel, dy_band = dy_copy;
+    }
     for (int64_t r = 0; r < p.R; ++r) {
       const int64_t from = r * p.dilation_h - p.pad_h;
       Range mine = taps_inside({0, 1, 0, from, 0, p.stride_h, p.P, 0, 1}, 0, p.H);  // the rows whose tap r exists
@@ -164,8 +199,8 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
       if (mine.end > band.end) mine.end = band.end;
       if (mine.begin >= mine.end) continue;
       t.rows = mine.end - mine.begin;
-      t.x = x + (n * p.H + mine.begin * p.stride_h + from) * p.W * p.C + first_channel;
-      t.dy = dy + (n * p.P + mine.begin) * p.Q * p.K + k;
+      t.x = x_band + (mine.begin * p.stride_h + from) * p.W * t.x_pixel;
+      t.dy = dy_band + (mine.begin - band.begin) * t.dy_row;
       LaneIndex lane = first_of_group(permute ? group : kLanes);
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         for (int c = 0; c < kChunk; ++c, lane = next(lane)) t.lanes[c] = lane;
@@ -201,7 +236,9 @@ Cut wgrad_cut(const ConvProblem& p) {
 }
 
 size_t workspace(const ConvProblem& p) {
-  return static_cast<size_t>(2 * wgrad_cut(p).row_parts * p.w_elements()) * sizeof(float);
+  const Cut cut = wgrad_cut(p);
+  const int64_t tasks = cut.row_parts * cut.channel_parts;
+  return static_cast<size_t>(2 * cut.row_parts * p.w_elements() + tasks * copies_elements(p)) * sizeof(float);
 }
 
 void write_sums(const ConvProblem& p, const float* sums, int64_t parts, const Filter& dw, int64_t v) {
@@ -235,6 +272,7 @@ void run(const ConvProblem& problem, const ConvArgs& args) {
     const int64_t part = task / cut.channel_parts;
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
     sum_part(p, static_cast<const float*>(args.x), static_cast<const float*>(args.dy), sums + 2 * part * p.w_elements(),
+             sums + 2 * cut.row_parts * p.w_elements() + task * copies_elements(p),
              part_of(p.N * p.P, cut.row_parts, part), mine);
     if (cut.row_parts == 1)
       for (int64_t v = mine.begin; v < mine.end; ++v) write_sums(p, sums, 1, args.w, v);
