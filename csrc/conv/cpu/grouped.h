@@ -2,10 +2,10 @@
 // out[n, o, k] = sum over taps and the channels c of k's group of in[n, i(o, tap), c] * w[k, c, tap].
 //
 // A vector holds kLanes output channels: several whole groups, or a part of one. The c-th channel of every lane's group
-// comes from one permutation of an input vector, or, in groups as wide as a vector, from a broadcast; it serves every tap
-// of its row and the outputs of a tile, kMaxTile neighbours of a row. Taps outside the image count as zeros along a row
-// and are left out across rows. Work is cut into rows of channel blocks. The weight is packed as
-// [output vector][r][c][s][lane]. Channels come in whole vectors.
+// comes from one permutation of an input vector, or, in groups as wide as a vector, from a broadcast; it serves every
+// tap of its row and the outputs of a tile, kMaxTile neighbours of a row. Taps outside the image count as zeros along a
+// row and are left out across rows. Work is cut into rows of channel blocks. The weight is packed as [output
+// vector][r][c][s][lane]. Channels come in whole vectors.
 #pragma once
 
 #include "conv/cpu/taps.h"
@@ -15,8 +15,8 @@ namespace fastconv {
 namespace {
 
 constexpr int kMaxTile = Vec::kRegisters == 32 ? 8 : 4;
-// At stride 2 a wider tile would read more pixels than there are ways in L1: in images of 1024 channels, say, the pixels
-// of a row share a set.
+// At stride 2 a wider tile would read more pixels than there are ways in L1: in images of 1024 channels, say, the
+// pixels of a row share a set.
 constexpr int kMaxStridedTile = Vec::kRegisters == 32 ? 5 : 4;
 
 struct GroupedTile {
@@ -25,7 +25,7 @@ struct GroupedTile {
   const float* w;
   int64_t w_row, w_channel, w_tap;
   int64_t rows, taps, group;
-  LaneIndex lanes;  // first_of_group
+  LaneIndex lanes;     // first_of_group
   int64_t begin, end;  // the pixels of the tile's span [0, span) that exist
   float* out;
   const Epilogue* epilogue;

@@ -1,9 +1,10 @@
 // dw[c,r,s] = sum over n,p,q of dy[n,p,q,c] * x[n,h,w,c], h = p * stride - pad + r * dilation, and so for w.
 //
 // Vectors run over channels. A sweep goes along one row of dy with the sums of up to three filter rows in registers;
-// each x vector serves every tap that reads it. A sweep's sums are added to those of kRows rows, these to pairs of floats.
-// Work is cut by rows of dy, a set of sums for each part, added in the parts' order at the end: the same result whichever
-// thread ran which part. One pass over x and dy. Filter widths 3, 5, 7 at stride 1 and 2, dense, have sweeps of their own.
+// each x vector serves every tap that reads it. A sweep's sums are added to those of kRows rows, these to pairs of
+// floats. Work is cut by rows of dy, a set of sums for each part, added in the parts' order at the end: the same result
+// whichever thread ran which part. One pass over x and dy. Filter widths 3, 5, 7 at stride 1 and 2, dense, have sweeps
+// of their own.
 
 #include "conv/cpu/depthwise.h"
 
@@ -16,9 +17,9 @@ constexpr int kMaxSums = Vec::kRegisters == 32 ? 21 : 10;
 
 /// One row of dy against some rows of x, for one vector of channels.
 struct Sweep {
-  const float* x;   // row of the first tap row, column 0
-  const float* dy;  // row, column 0
-  float* sums;      // [tap row][s][lane]
+  const float* x;        // row of the first tap row, column 0
+  const float* dy;       // row, column 0
+  float* sums;           // [tap row][s][lane]
   int64_t x_row, pixel;  // strides: tap row to tap row of x; pixel to pixel of both
   int64_t rows, taps;
   int64_t W, stride, pad, dilation;

@@ -1,9 +1,10 @@
-// dw[k,c,r,s] = sum over n,p,q of dy[n,p,q,k] * x[n,h,w,c], c in k's group, h = p * stride - pad + r * dilation, so for w.
+// dw[k,c,r,s] = sum over n,p,q of dy[n,p,q,k] * x[n,h,w,c], c in k's group, h = p * stride - pad + r * dilation, so for
+// w.
 //
 // A vector holds kLanes output channels k. A sweep goes over a band of rows with the sums of one filter row and kChunk
 // channels c in registers; the c-th channel of every lane's group comes from a permutation of an x vector, or from a
-// broadcast in groups as wide as a vector, and serves every tap. Bands are short and stay in L1; their sums go to pairs.
-// Work is cut by output channels, or by rows with partial sums that are added in the parts' order: the same sums
+// broadcast in groups as wide as a vector, and serves every tap. Bands are short and stay in L1; their sums go to
+// pairs. Work is cut by output channels, or by rows with partial sums that are added in the parts' order: the same sums
 // whichever thread ran which part. Filter width 3 at stride 1 and 2, dense, has sweeps of its own.
 
 #include "conv/cpu/grouped.h"
@@ -16,8 +17,8 @@ constexpr int kTileQ = Vec::kRegisters == 32 ? 8 : 4;
 
 /// A band of rows for one output vector, one filter row and kChunk channels of the group.
 struct Sweep {
-  const float* x;   // the row that the band's first row reads, column 0, at the group's (or vector's) first channel
-  const float* dy;  // the band's first row, column 0
+  const float* x;       // the row that the band's first row reads, column 0, at the group's (or vector's) first channel
+  const float* dy;      // the band's first row, column 0
   float *total, *rest;  // [s][channel of the chunk][lane]
   int64_t x_row, dy_row, x_pixel, dy_pixel;  // in elements; x_row: between the inputs of neighbouring dy rows
   int64_t rows, taps;
@@ -43,7 +44,8 @@ FASTCONV_INLINE void inputs(const Sweep& t, const float* x, Vec* v) {
 /// Rows in `wide` tiles of kTile outputs, then `narrow` of one less.
 template <int kTile, int kTaps, int kStep, bool kPermute>
 void sweep(const Sweep& t) {
-  const int64_t x_pixel = t.x_pixel, dy_pixel = t.dy_pixel, W = t.W, pad = t.pad, wide = t.wide, narrow = t.narrow, rows = t.rows;
+  const int64_t x_pixel = t.x_pixel, dy_pixel = t.dy_pixel, W = t.W, pad = t.pad, wide = t.wide, narrow = t.narrow,
+                rows = t.rows;
   Vec sum[kTaps][kChunk];
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s)
@@ -150,9 +152,7 @@ int64_t band_rows_of(const ConvProblem& p) {
   return rows > 1 ? rows : 1;
 }
 
-int64_t x_copy_rows(const ConvProblem& p) {
-  return (band_rows_of(p) - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1;
-}
+int64_t x_copy_rows(const ConvProblem& p) { return (band_rows_of(p) - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1; }
 
 int64_t x_width(const ConvProblem& p) { return p.C_per_group() < kLanes ? kLanes : p.C_per_group(); }
 
@@ -167,7 +167,8 @@ void copy_pixels(const float* from, float* to, int64_t pixels, int64_t pixel, in
 }
 
 /// The sums, [vector][r][chunk][s][channel of the chunk][lane] twice, of the rows `rows` over all images.
-void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums, float* copies, Range rows, Range vectors) {
+void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums, float* copies, Range rows,
+              Range vectors) {
   float* rests = sums + p.w_elements();
   const int64_t group = p.C_per_group(), chunk_size = p.S * kChunk * kLanes, chunks = group / kChunk;
   const int64_t per_vector = p.R * chunks * chunk_size;
@@ -277,8 +278,7 @@ void run(const ConvProblem& problem, const ConvArgs& args) {
     if (cut.row_parts == 1)
       for (int64_t v = mine.begin; v < mine.end; ++v) write_sums(p, sums, 1, args.w, v);
   });
-  if (cut.row_parts > 1)
-    parallel_for(vectors, [&](int64_t v) { write_sums(problem, sums, cut.row_parts, args.w, v); });
+  if (cut.row_parts > 1) parallel_for(vectors, [&](int64_t v) { write_sums(problem, sums, cut.row_parts, args.w, v); });
 }
 
 }  // namespace
