@@ -33,6 +33,10 @@ inline const char* expected_loss(const ConvRow& row, const ConvProblem& p) {
       if (m == 4 && rows > rows_of_products(row, p, 2)) return "few outputs: F(2x2) has less weight to read";
       return nullptr;
     }
+    case Algorithm::kGrouped:
+      if (row.direction == Direction::kFprop && p.C_per_group() >= 32 && p.stride_w > 1)
+        return "at a stride, groups as wide as 32 channels leave too few taps to an input that was loaded";
+      return nullptr;
     default: return nullptr;
   }
 }

@@ -1,4 +1,5 @@
-// The engine of depthwise fprop and dgrad: out[n, o, channel] = sum over taps of in[n, i(o, tap), channel] * w[channel, tap].
+// The engine of depthwise fprop and dgrad: out[n, o, channel] = sum over taps of in[n, i(o, tap), channel] * w[channel,
+// tap].
 //
 // Both directions are sums over taps along two axes, described by `Axis`; a strided dgrad is stride^2 such sums, one
 // for each phase of the output. Vectors run over channels. A tile is kMaxTile neighbouring outputs of a row: each input
@@ -17,15 +18,15 @@ constexpr int kMaxTile = 8;
 
 /// One tile: kTile outputs of a row, `channels` of them each.
 struct Tile {
-  const float* in;                    // what output 0 reads through the first tap row's tap 0
+  const float* in;                              // what output 0 reads through the first tap row's tap 0
   int64_t in_row, in_pixel, in_step, tap_step;  // in_row: from tap row to tap row, in elements; steps in pixels
   const float* w;
   int64_t w_row, w_tap, w_vector;
   int64_t rows, taps;
-  int64_t begin, end;                 // the pixels of the tile's span [0, span) that exist
+  int64_t begin, end;  // the pixels of the tile's span [0, span) that exist
   float* out;
   const Epilogue* epilogue;
-  int64_t pixel, out_pixel;           // offset of output 0, and from output to output
+  int64_t pixel, out_pixel;  // offset of output 0, and from output to output
   int64_t channel, channels;
 };
 

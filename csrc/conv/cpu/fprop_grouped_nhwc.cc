@@ -1,4 +1,5 @@
-// y[n,p,q,k] = sum over r,s and the channels c of k's group of x[n,h,w,c] * w[k,c,r,s], h = p * stride - pad + r * dilation.
+// y[n,p,q,k] = sum over r,s and the channels c of k's group of x[n,h,w,c] * w[k,c,r,s], h = p * stride - pad + r *
+// dilation.
 //
 // The engine, its tiles and the cut of the work: conv/cpu/grouped.h. 4, 8, 16 or 32 channels a group; any filter,
 // stride, padding and dilation; filter width 3 at stride 1 and 2, dense, has tiles of its own.

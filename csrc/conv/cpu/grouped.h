@@ -2,10 +2,10 @@
 // out[n, o, k] = sum over taps and the channels c of k's group of in[n, i(o, tap), c] * w[k, c, tap].
 //
 // A vector holds kLanes output channels: several whole groups, or a part of one. The c-th channel of every lane's group
-// comes from one permutation of an input vector, or, in groups as wide as a vector, from a broadcast; it serves every tap
-// of its row and the outputs of a tile, kMaxTile neighbours of a row. Taps outside the image count as zeros along a row
-// and are left out across rows. Work is cut into rows of channel blocks. The weight is packed as
-// [output vector][r][c][s][lane]. Channels come in whole vectors.
+// comes from one permutation of an input vector, or, in groups as wide as a vector, from a broadcast; it serves every
+// tap of its row and the outputs of a tile, kMaxTile neighbours of a row. Taps outside the image count as zeros along a
+// row and are left out across rows. Work is cut into rows of channel blocks. The weight is packed as [output
+// vector][r][c][s][lane]. Channels come in whole vectors.
 #pragma once
 
 #include "conv/cpu/taps.h"
@@ -15,6 +15,9 @@ namespace fastconv {
 namespace {
 
 constexpr int kMaxTile = Vec::kRegisters == 32 ? 8 : 4;
+// At stride 2 a wider tile would read more pixels than there are ways in L1: in images of 1024 channels, say, the
+// pixels of a row share a set.
+constexpr int kMaxStridedTile = Vec::kRegisters == 32 ? 5 : 4;
 
 struct GroupedTile {
   const float* in;  // what output 0 reads through the first tap row's tap 0, at the group's (or vector's) first channel
@@ -22,7 +25,7 @@ struct GroupedTile {
   const float* w;
   int64_t w_row, w_channel, w_tap;
   int64_t rows, taps, group;
-  LaneIndex lanes;  // first_of_group
+  LaneIndex lanes;     // first_of_group
   int64_t begin, end;  // the pixels of the tile's span [0, span) that exist
   float* out;
   const Epilogue* epilogue;
@@ -153,7 +156,7 @@ inline void run_grouped_row(const GroupedCall& d, const Axis& ah, const Axis& aw
   const bool permute = d.group < kLanes;
   const GroupedTiles& inside = permute ? grouped_tiles_for<false, true>(aw) : grouped_tiles_for<false, false>(aw);
   const GroupedTiles& edge = permute ? grouped_tiles_for<true, true>(aw) : grouped_tiles_for<true, false>(aw);
-  const int64_t parts = divide_up(aw.count, kMaxTile);
+  const int64_t parts = divide_up(aw.count, aw.in_step == 1 ? kMaxTile : kMaxStridedTile);
   for (t.channel = channel; t.channel < channel_end; t.channel += kLanes) {
     const int64_t first_channel = permute ? t.channel : t.channel / d.group * d.group;
     t.w = d.packed + t.channel / kLanes * w_vector + w_base;

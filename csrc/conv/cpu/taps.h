@@ -22,8 +22,8 @@ inline Axis fprop_axis(int64_t outputs, int64_t taps, int64_t stride, int64_t pa
   return {0, 1, outputs, -pad, stride, dilation, taps, 0, 1};
 }
 
-/// Outputs `phase + stride * j` of dgrad: the taps t with phase + pad - t * dilation divisible by the stride reach them,
-/// every `period`-th tap. They are walked from the last to the first, which walks dy forwards.
+/// Outputs `phase + stride * j` of dgrad: the taps t with phase + pad - t * dilation divisible by the stride reach
+/// them, every `period`-th tap. They are walked from the last to the first, which walks dy forwards.
 inline Axis dgrad_axis(int64_t phase, int64_t outputs, int64_t taps, int64_t stride, int64_t pad, int64_t dilation) {
   int64_t period = 1, t = 0;
   while (period * dilation % stride != 0) ++period;
@@ -31,7 +31,8 @@ inline Axis dgrad_axis(int64_t phase, int64_t outputs, int64_t taps, int64_t str
   const int64_t count = phase < outputs ? (outputs - phase + stride - 1) / stride : 0;
   if (t == period || t >= taps) return {phase, stride, count, 0, 1, 1, 0, 0, 0};
   const int64_t n = (taps - t + period - 1) / period, last = t + (n - 1) * period;
-  return {phase, stride, count, (phase + pad - last * dilation) / stride, 1, period * dilation / stride, n, last, -period};
+  return {phase, stride, count,  (phase + pad - last * dilation) / stride, 1, period * dilation / stride,
+          n,     last,   -period};
 }
 
 /// The taps of output j that read inside [0, extent).
@@ -50,6 +51,17 @@ inline Range all_taps_inside(int64_t outputs, int64_t extent, int64_t taps, int6
   const int64_t end = room > 0 ? divide_up(room, stride) : 0;
   return {begin < outputs ? begin : outputs, end < outputs ? end : outputs};
 }
+
+/// Long sums of float32 go through two floats: *total + *rest gains `a` almost without loss (Knuth's two-sum).
+FASTCONV_INLINE void add_to_pair(float* total, float* rest, Vec a) {
+  const Vec before = load(total), after = before + a, gained = after - before;
+  store(rest, load(rest) + ((before - (after - gained)) + (a - gained)));
+  store(total, after);
+}
+
+/// Outputs that one chain of float32 additions may span: its error grows with the length, that of many short chains
+/// with the root.
+constexpr int64_t kChain = 64;
 
 /// How a call is cut: channels into `channel_parts` and rows of all images into `row_parts`, one task for each pair.
 struct Cut {

@@ -43,8 +43,8 @@ FASTCONV_INLINE void finish_and_store(Vec sum, const Epilogue& e, float* out, in
 
 /// Whether the epilogue is a shift, which sums may start from, and a clamp.
 FASTCONV_INLINE bool is_shift_and_clamp(const Epilogue& e) {
-  return !e.scale && !e.residual && (e.activation == Activation::kNone || e.activation == Activation::kRelu ||
-                                     e.activation == Activation::kRelu6);
+  return !e.scale && !e.residual &&
+         (e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kRelu6);
 }
 
 struct Clamp {
@@ -61,8 +61,7 @@ FASTCONV_INLINE Vec apply(const Clamp& clamp, Vec x) { return min(clamp.high, ma
 /// compiled in many shapes: out of line, so that each of them stays small.
 __attribute__((noinline)) void finish_tile(const float* sums, int count, const Epilogue& e, float* out, int64_t pixel,
                                            int64_t out_pixel, int64_t channel, int64_t n) {
-  for (int j = 0; j < count; ++j)
-    finish_and_store(load(sums + j * kLanes), e, out, pixel + j * out_pixel, channel, n);
+  for (int j = 0; j < count; ++j) finish_and_store(load(sums + j * kLanes), e, out, pixel + j * out_pixel, channel, n);
 }
 
 }  // namespace

@@ -66,7 +66,9 @@ class Workers {
         wake_.wait(lock, [&] { return round_.load() != seen; });
       }
       seen = round_.load();
-      { std::lock_guard lock(mutex_); }  // the round's fields are complete once the lock is free
+      {
+        std::lock_guard lock(mutex_);
+      }  // the round's fields are complete once the lock is free
       if (stop_) return;
       work(thread);
       busy_.fetch_sub(1, std::memory_order_release);
@@ -93,8 +95,8 @@ Workers workers;
 
 void use_threads(int threads) {
   workers.resize(threads);
-  set_thread_pool({[] { return workers.threads(); },
-                   [](int64_t tasks, void (*body)(void*, int64_t), void* context) { workers.run(tasks, body, context); }});
+  set_thread_pool({[] { return workers.threads(); }, [](int64_t tasks, void (*body)(void*, int64_t),
+                                                        void* context) { workers.run(tasks, body, context); }});
 }
 
 }  // namespace fastconv
