@@ -19,26 +19,44 @@ inline int64_t rows_of_products(const ConvRow& row, const ConvProblem& p, int64_
   return positions * (tiles > least ? tiles : least);
 }
 
+inline const char* winograd_loss(const ConvRow& row, const ConvProblem& p) {
+  if (p.C_per_group() < 8 || p.K_per_group() < 8) return "few channels: the transforms cost more than they save";
+  if (row.direction == Direction::kWgrad) return nullptr;
+  const int64_t m = row.kernel->algorithm == Algorithm::kWinogradF4 ? 4 : 2, rows = rows_of_products(row, p, m);
+  if (rows > rows_of_products(row, p, 1)) return "few outputs: transformed weights are more to read than plain ones";
+  if (m == 4 && rows > rows_of_products(row, p, 2)) return "few outputs: F(2x2) has less weight to read";
+  return nullptr;
+}
+
+inline const char* direct_loss(const ConvRow& row, const ConvProblem& p) {
+  if (row.direction == Direction::kWgrad && p.K_per_group() <= 8)
+    return "few output channels leave half the lanes of each vector empty";
+  const int64_t written = row.direction == Direction::kDgrad ? p.C_per_group() : p.K_per_group();
+  if (row.direction != Direction::kWgrad && p.groups > 1 && written < 16)
+    return "groups of few channels leave most lanes of each vector empty";
+  return nullptr;
+}
+
+inline const char* grouped_loss(const ConvRow& row, const ConvProblem& p) {
+  if (row.direction == Direction::kFprop && p.C_per_group() >= 32 && p.stride_w > 1)
+    return "at a stride, groups as wide as 32 channels leave too few taps to an input that was loaded";
+  return nullptr;
+}
+
 /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause.
 inline const char* expected_loss(const ConvRow& row, const ConvProblem& p) {
   switch (row.kernel->algorithm) {
     case Algorithm::kRef: return "the reference is written to be read, not to be fast";
+    case Algorithm::kIm2col: return "the matrix is written and read again, which the direct kernels avoid";
     case Algorithm::kWinogradF4:
-    case Algorithm::kWinogradF2: {
-      if (row.direction == Direction::kWgrad) return nullptr;
-      const int64_t m = row.kernel->algorithm == Algorithm::kWinogradF4 ? 4 : 2, rows = rows_of_products(row, p, m);
-      if (p.C_per_group() < 8 || p.K_per_group() < 8) return "few channels: the transforms cost more than they save";
-      if (rows > rows_of_products(row, p, 1))
-        return "few outputs: transformed weights are more to read than plain ones";
-      if (m == 4 && rows > rows_of_products(row, p, 2)) return "few outputs: F(2x2) has less weight to read";
-      return nullptr;
-    }
-    case Algorithm::kGrouped:
-      if (row.direction == Direction::kFprop && p.C_per_group() >= 32 && p.stride_w > 1)
-        return "at a stride, groups as wide as 32 channels leave too few taps to an input that was loaded";
-      return nullptr;
-    default: return nullptr;
+    case Algorithm::kWinogradF2: return winograd_loss(row, p);
+    case Algorithm::kGrouped: return grouped_loss(row, p);
+    case Algorithm::kDirect: return direct_loss(row, p);
+    case Algorithm::kPointwise:
+    case Algorithm::kDepthwise:
+    case Algorithm::kStem: return nullptr;
   }
+  return nullptr;
 }
 
 }  // namespace fastconv
