@@ -36,6 +36,22 @@ _is_autocast = torch.is_autocast_enabled
 _is_grad_enabled = torch.is_grad_enabled
 
 
+def _theirs(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    groups: int,
+) -> Tensor:
+    """torch's own function. Arguments at their defaults are left out: torch's errors list what it was given."""
+    given = {"bias": bias, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    kept = {k: v for k, v in given.items() if not (type(v) is int and v == (k != "padding")) and v is not None}
+    return _TORCH[axes - 1](input, weight, **kept)  # type: ignore[arg-type]
+
+
 def is_unwatched(input: Tensor, weight: Tensor) -> bool:
     """Whether nothing but reverse-mode autograd has to know of a call on these plain CPU tensors."""
     return (
@@ -82,7 +98,7 @@ def _convolution(
                 if str(error).startswith("fastconv:"):
                     raise
                 # torch's own call raises torch's own error, or knows what we do not.
-                return _TORCH[axes - 1](input, weight, bias, stride, padding, dilation, groups)
+                return _theirs(axes, input, weight, bias, stride, padding, dilation, groups)
     return _general(axes, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -132,21 +148,20 @@ def _general(
     dilation: Ints,
     groups: int,
 ) -> Tensor:
-    theirs = _TORCH[axes - 1]
-    arguments = (input, weight, bias, stride, padding, dilation, groups)
+    arguments = (axes, input, weight, bias, stride, padding, dilation, groups)
     if not _is_ours(input, weight, bias):
-        return theirs(*arguments)
+        return _theirs(*arguments)
     steps, gaps = _tuple(stride, axes, 1), _tuple(dilation, axes, 1)
     if steps is None or gaps is None or not isinstance(groups, (int, torch.SymInt)) or groups < 1:
-        return theirs(*arguments)
+        return _theirs(*arguments)
     if weight.dim() != axes + 2 or input.dim() not in (axes + 1, axes + 2):
-        return theirs(*arguments)
+        return _theirs(*arguments)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         cast = (autocast_to(t, dtype) for t in (input, weight, bias))
         input, weight, bias = cast  # type: ignore[assignment]
     if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
-        return theirs(*arguments)
+        return _theirs(*arguments)
 
     batched = input.dim() == axes + 2
     x = input if batched else input.unsqueeze(0)
@@ -159,18 +174,18 @@ def _general(
                 x = F.pad(x, [n for extra in reversed(more) for n in (0, extra)])
             pads = tuple(both)
         else:
-            return theirs(*arguments)
+            return _theirs(*arguments)
     else:
         pads = _tuple(padding, axes, 0)
     if pads is None:
-        return theirs(*arguments)
+        return _theirs(*arguments)
     geometry = Geometry(steps, pads, gaps, groups)
     try:
         out = conv(x, weight, bias, geometry)
     except RuntimeError as error:
         if torch.compiler.is_compiling() or str(error).startswith("fastconv:"):
             raise
-        return theirs(*arguments)
+        return _theirs(*arguments)
     if not torch.compiler.is_compiling() and not isinstance(padding, str):
         _remember((axes, stride, padding, dilation, groups), geometry)
     return out if batched else out.squeeze(0)
