@@ -1,7 +1,8 @@
 """Convolutions with the signatures of `torch.nn.functional`, on fastconv's kernels.
 
-Both directions run on fastconv's kernels wherever the call is made, enabled or not. What they do not
-take (integers, complex numbers, other devices, invalid arguments) is torch's: same result, same error.
+Both directions run on fastconv's kernels wherever the call is made, enabled or not. What they do
+not take (integers, complex numbers, other devices, invalid arguments) is torch's: same result, same
+error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.autograd import forward_ad as _forward_ad
 from torch.nn import Parameter
 
 from fastconv import _native
-from fastconv.ops.conv import Geometry, ShortConv, autocast_to, conv, recipe_of
+from fastconv.ops.conv import Geometry, _apply_short, autocast_to, conv, recipe_of
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
 
@@ -46,14 +47,26 @@ def _theirs(
     dilation: Ints,
     groups: int,
 ) -> Tensor:
-    """torch's own function. Arguments at their defaults are left out: torch's errors list what it was given."""
-    given = {"bias": bias, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    kept = {k: v for k, v in given.items() if not (type(v) is int and v == (k != "padding")) and v is not None}
-    return _TORCH[axes - 1](input, weight, **kept)  # type: ignore[arg-type]
+    """torch's own function. Arguments at their defaults are left out: torch's errors list what it
+    was given.
+    """
+    given = {
+        "bias": bias,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+    }
+    kept = {
+        k: v
+        for k, v in given.items()
+        if not (type(v) is int and v == (k != "padding")) and v is not None
+    }
+    return _TORCH[axes - 1](input, weight, **kept)
 
 
 def is_unwatched(input: Tensor, weight: Tensor) -> bool:
-    """Whether nothing but reverse-mode autograd has to know of a call on these plain CPU tensors."""
+    """Whether nothing but reverse-mode autograd has to know of a call on these CPU tensors."""
     return (
         type(input) is Tensor
         and (type(weight) is Parameter or type(weight) is Tensor)
@@ -90,7 +103,7 @@ def _convolution(
         if known is not None and is_unwatched(input, weight) and input.dim() == axes + 2:
             try:
                 if needs_grad(input, weight, bias):
-                    out: Tensor = ShortConv.apply(input, weight, bias, *known)
+                    out: Tensor = _apply_short(input, weight, bias, *known)
                     return out
                 out = _short_conv(input, weight, bias, known[0])
                 return out
@@ -225,9 +238,9 @@ def conv2d(
 ) -> Tensor:
     """As `torch.nn.functional.conv2d`: input [N, C, H, W] or [C, H, W], weight [K, C/groups, R, S].
 
-    Kernels exist for float32, float64, bfloat16 and float16 on the CPU; what else torch takes, torch
-    computes. Raises what torch raises for arguments that do not fit, and RuntimeError with the
-    kernel's reason where `fastconv.use` names one that does not take the problem.
+    Kernels exist for float32, float64, bfloat16 and float16 on the CPU; what else torch takes,
+    torch computes. Raises what torch raises for arguments that do not fit, and RuntimeError with
+    the kernel's reason where `fastconv.use` names one that does not take the problem.
     """
     return _convolution(2, input, weight, bias, stride, padding, dilation, groups)
 
@@ -241,7 +254,9 @@ def conv3d(
     dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:
-    """As `torch.nn.functional.conv3d`: input [N, C, D, H, W] or [C, D, H, W], weight [K, C/groups, T, R, S]."""
+    """As `torch.nn.functional.conv3d`: input [N, C, D, H, W] or [C, D, H, W], weight [K, C/groups,
+    T, R, S].
+    """
     return _convolution(3, input, weight, bias, stride, padding, dilation, groups)
 
 

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.utils.parametrizations as parametrizations
+from helpers_torch import assert_close
 
 import fastconv
 
@@ -44,10 +45,10 @@ def test_same_layer(positional, keywords, batched) -> None:
             layer.zero_grad()
             layer(x).square().sum().backward()
         for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-4)
+            assert_close(mine.grad, other.grad)
         with torch.no_grad():
             for _ in range(2):
-                torch.testing.assert_close(ours(x), theirs(x))
+                assert_close(ours(x), theirs(x))
 
 
 def test_copies_and_pickles() -> None:
@@ -56,9 +57,9 @@ def test_copies_and_pickles() -> None:
     x = torch.randn(1, 3, 5, 5)
     with torch.no_grad():
         expected = theirs(x)
-        torch.testing.assert_close(ours(x), expected)
+        assert_close(ours(x), expected)
         for twin in (copy.deepcopy(ours), copy.copy(ours), pickle.loads(pickle.dumps(ours))):
-            torch.testing.assert_close(twin(x), expected)
+            assert_close(twin(x), expected)
             assert type(twin) is fastconv.nn.Conv2d
 
 
@@ -68,7 +69,7 @@ def test_state_dict_goes_both_ways() -> None:
         theirs.weight.mul_(3)
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(1, 3, 5, 5)
-    torch.testing.assert_close(ours(x), theirs(x))
+    assert_close(ours(x), theirs(x))
     theirs.load_state_dict(ours.state_dict())
 
 
@@ -80,10 +81,10 @@ def test_parametrised_weight() -> None:
         layer.eval()
     x = torch.randn(1, 3, 5, 5)
     with torch.no_grad():
-        torch.testing.assert_close(ours(x), theirs(x))
+        assert_close(ours(x), theirs(x))
         theirs.parametrizations.weight.original0.mul_(2)
         ours.parametrizations.weight.original0.mul_(2)
-        torch.testing.assert_close(ours(x), theirs(x))
+        assert_close(ours(x), theirs(x))
 
 
 def test_autocast_and_inference_mode_in_eval() -> None:

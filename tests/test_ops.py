@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers_torch import FORMS, operands
+from helpers_torch import FORMS, assert_close, operands
 
 import fastconv
 from fastconv import reference
@@ -134,12 +134,12 @@ def test_three_directions_against_the_reference(form) -> None:
     g = geometry_of(kwargs)
     y = reference.conv(x, w, b, *g)
     dy = torch.randn_like(y)
-    torch.testing.assert_close(ops.conv(x, w, b, *g), y)
+    assert_close(ops.conv(x, w, b, *g), y)
     dx = reference.conv_dgrad(dy, w, x.shape, *g)
-    torch.testing.assert_close(ops.conv_dgrad(dy, w, None, x.shape, *g), dx)
+    assert_close(ops.conv_dgrad(dy, w, None, x.shape, *g), dx)
     dw = reference.conv_wgrad(dy, x, w.shape, w.stride(), *g)
-    torch.testing.assert_close(ops.conv_wgrad(dy, x, w.shape, w.stride(), *g), dw)
-    torch.testing.assert_close(ops.conv_bias_grad(dy), dy.sum((0, 2, 3)))
+    assert_close(ops.conv_wgrad(dy, x, w.shape, w.stride(), *g), dw)
+    assert_close(ops.conv_bias_grad(dy), dy.sum((0, 2, 3)))
 
 
 @pytest.mark.parametrize("activation", reference.ACTIVATIONS)
@@ -150,13 +150,11 @@ def test_epilogue(activation, dtype) -> None:
     sums = reference.conv(x, w, None, *g)
     scale, residual = torch.rand(4).to(dtype), torch.randn(sums.shape).to(dtype)
     out = ops.conv(x, w, b, *g, scale=scale, residual=residual, activation=activation)
-    torch.testing.assert_close(out, reference.epilogue(sums, b, scale, residual, activation))
+    assert_close(out, reference.epilogue(sums, b, scale, residual, activation))
     dx = reference.conv_dgrad(sums, w, x.shape, *g)
     shift, residual = torch.rand(3).to(dtype), torch.randn(x.shape).to(dtype)
-    out = ops.conv_dgrad(
-        sums, w, shift, x.shape, *g, residual=residual, activation=activation
-    )
-    torch.testing.assert_close(out, reference.epilogue(dx, shift, None, residual, activation))
+    out = ops.conv_dgrad(sums, w, shift, x.shape, *g, residual=residual, activation=activation)
+    assert_close(out, reference.epilogue(dx, shift, None, residual, activation))
 
 
 def test_epilogue_has_no_silent_gradient() -> None:
@@ -188,7 +186,7 @@ def test_kernel_named_by_hand() -> None:
     g = geometry_of(kwargs)
     out = ops.conv(x, w, b, *g, kernel_name="conv_fprop_ref")
     assert fastconv.last_kernel("fprop") == "conv_fprop_ref"
-    torch.testing.assert_close(out, F.conv2d(x, w, b))
+    assert_close(out, F.conv2d(x, w, b))
     with fastconv.use("conv_fprop_ref"):
         assert ops.conv_choice(x, w, *g) == "conv_fprop_ref"
     assert ops.conv_choice(x.to(torch.complex64), w, *g).startswith("torch: the dtype")
@@ -225,7 +223,7 @@ def test_compile_fullgraph_dynamic_training(channels_last) -> None:
         theirs = torch.autograd.grad(step(x, w, b), (x, w, b))
         ours = torch.autograd.grad(compiled(x, w, b), (x, w, b))
         for mine, other in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(mine, other)
+            assert_close(mine, other)
             assert mine.stride() == other.stride()
 
 
@@ -245,7 +243,7 @@ def test_export_keeps_the_op_and_the_batch_dynamic() -> None:
     targets = {node.target for node in program.run_decompositions().graph.nodes}
     assert ops.conv.default in targets
     x = torch.randn(5, 3, 8, 8)
-    torch.testing.assert_close(program.module()(x), model(x))
+    assert_close(program.module()(x), model(x))
 
 
 def test_aotinductor_package_runs_our_kernel(tmp_path: Path) -> None:
@@ -253,9 +251,11 @@ def test_aotinductor_package_runs_our_kernel(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         program = torch.export.export(model, (x,))
-        package = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "m.pt2"))
+        package = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(tmp_path / "m.pt2")
+        )
         loaded = torch._inductor.aoti_load_package(package)
-        torch.testing.assert_close(loaded(x), model(x))
+        assert_close(loaded(x), model(x))
 
 
 def test_inductor_trains() -> None:
@@ -268,4 +268,4 @@ def test_inductor_trains() -> None:
     model.zero_grad()
     model(x).sum().backward()
     for mine, p in zip(ours, model.parameters(), strict=True):
-        torch.testing.assert_close(mine, p.grad)
+        assert_close(mine, p.grad)

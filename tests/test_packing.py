@@ -108,7 +108,9 @@ def test_packed_once_for_every_image_size(kernel) -> None:
     layer, x = layer_and_input()
     with fastconv.use(kernel):
         for size in (8, 8, 12, 9):
-            check(layer, torch.randn(2, 16, size, size).contiguous(memory_format=torch.channels_last))
+            check(
+                layer, torch.randn(2, 16, size, size).contiguous(memory_format=torch.channels_last)
+            )
         assert layer._pack_cache is not None
         assert layer._pack_cache.packings == 1
         assert layer._pack_cache.bytes > layer.weight.numel()

@@ -5,7 +5,8 @@ short ops (`_conv`, `_conv_backward`): forward mode and `torch.func` need the Fu
 compiler, a dispatch mode or for a tensor subclass the public ops are called, whose formula is
 registered: compilers need that. `conv`, `conv_dgrad` and `conv_wgrad` below take the right one.
 
-Letters: input [N, C, ...], weight [K, C/groups, ...], output [N, K, ...], one to three spatial axes.
+Letters: input [N, C, ...], weight [K, C/groups, ...], output [N, K, ...], one to three spatial
+axes.
 """
 
 from __future__ import annotations
@@ -41,6 +42,15 @@ class Geometry(NamedTuple):
     dilation: tuple[int, ...]
     groups: int
 
+
+if _native.lib is not None:
+    _call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
+    _call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
+    _call_conv_wgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_wgrad
+    _call_short_conv: Callable[..., Tensor] = torch.ops.fastconv._conv
+    _call_short_backward: Callable[..., tuple[Tensor | None, ...]] = (
+        torch.ops.fastconv._conv_backward
+    )
 
 _recipes: dict[Geometry, int] = {}
 
@@ -152,7 +162,7 @@ def _grouped(geometry: Geometry, size: int) -> Geometry:
 class _Conv(Function):
     @staticmethod
     def forward(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
-        return torch.ops.fastconv.conv(x, w, b, *geometry)
+        return _call_conv(x, w, b, *geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -178,7 +188,12 @@ class _Conv(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        x: Tensor,
+        w: Tensor,
+        b: Tensor | None,
+        geometry: Geometry,
     ) -> tuple[Tensor, int]:
         size: int = info.batch_size
         x_dim, w_dim, b_dim = in_dims[:3]
@@ -187,7 +202,9 @@ class _Conv(Function):
             out, at = folded.unflatten(0, (size, -1)), 0
         else:
             weights = _into_batch(_front(w, w_dim, size))
-            folded = conv(_into_channels(_front(x, x_dim, size)), weights, None, _grouped(geometry, size))
+            folded = conv(
+                _into_channels(_front(x, x_dim, size)), weights, None, _grouped(geometry, size)
+            )
             out, at = folded.unflatten(1, (size, -1)).movedim(1, 0), 0
         if b is not None:
             bias = _front(b, b_dim, size)
@@ -198,7 +215,7 @@ class _Conv(Function):
 class _Dgrad(Function):
     @staticmethod
     def forward(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
-        return torch.ops.fastconv.conv_dgrad(dy, w, None, size, *geometry)
+        return _call_conv_dgrad(dy, w, None, size, *geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -222,7 +239,12 @@ class _Dgrad(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], dy: Tensor, w: Tensor, size: Size, geometry: Geometry
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        dy: Tensor,
+        w: Tensor,
+        size: Size,
+        geometry: Geometry,
     ) -> tuple[Tensor, int]:
         count: int = info.batch_size
         grads = _front(dy, in_dims[0], count)
@@ -238,7 +260,7 @@ class _Dgrad(Function):
 class _Wgrad(Function):
     @staticmethod
     def forward(dy: Tensor, x: Tensor, size: Size, stride: Size, geometry: Geometry) -> Tensor:
-        return torch.ops.fastconv.conv_wgrad(dy, x, size, stride, *geometry)
+        return _call_conv_wgrad(dy, x, size, stride, *geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -275,7 +297,9 @@ class _Wgrad(Function):
         grads = _into_channels(_front(dy, in_dims[0], count))
         inputs = _into_channels(_front(x, in_dims[1], count))
         wide = (count * size[0], *size[1:])
-        folded = conv_wgrad(grads, inputs, wide, dense_strides(wide, False), _grouped(geometry, count))
+        folded = conv_wgrad(
+            grads, inputs, wide, dense_strides(wide, False), _grouped(geometry, count)
+        )
         return folded.unflatten(0, (count, -1)), 0
 
 
@@ -283,11 +307,13 @@ class ShortConv(Function):
     """conv in eager with nothing but reverse mode watching: one op forward, one op backward."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, recipe: int, geometry: Geometry) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, recipe: int, geometry: Geometry
+    ) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.recipe = recipe
         ctx.geometry = geometry
-        return torch.ops.fastconv._conv(x, w, b, recipe)
+        return _call_short_conv(x, w, b, recipe)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
@@ -296,34 +322,40 @@ class ShortConv(Function):
         if torch.is_grad_enabled() or not is_plain():
             return (*_conv_backward(_hybrid, dy, x, w, ctx.geometry, needs), None, None)
         mask = needs[0] + 2 * needs[1] + 4 * needs[2]
-        return (*torch.ops.fastconv._conv_backward(dy, x, w, ctx.recipe, mask), None, None)
+        return (*_call_short_backward(dy, x, w, ctx.recipe, mask), None, None)
+
+
+_apply_conv: Callable[..., Tensor] = _Conv.apply
+_apply_dgrad: Callable[..., Tensor] = _Dgrad.apply
+_apply_wgrad: Callable[..., Tensor] = _Wgrad.apply
+_apply_short: Callable[..., Tensor] = ShortConv.apply
 
 
 def conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
     """The convolution of `x` [N, C, ...] with `w` [K, C/groups, ...], differentiable in every mode.
 
-    Under autocast the operands are expected to be cast already. Raises RuntimeError in torch's words
-    where the arguments do not fit each other.
+    Under autocast the operands are expected to be cast already. Raises RuntimeError in torch's
+    words where the arguments do not fit each other.
     """
     if _is_watched(x, w, b):
-        return torch.ops.fastconv.conv(x, w, b, *geometry)
+        return _call_conv(x, w, b, *geometry)
     if is_plain() and (recipe := recipe_of(geometry)) >= 0:
-        return ShortConv.apply(x, w, b, recipe, geometry)
-    return _Conv.apply(x, w, b, geometry)
+        return _apply_short(x, w, b, recipe, geometry)
+    return _apply_conv(x, w, b, geometry)
 
 
 def conv_dgrad(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
     """The gradient of `conv` by its input, of extents `size`, from `dy` [N, K, ...]."""
     if _is_watched(dy, w):
-        return torch.ops.fastconv.conv_dgrad(dy, w, None, size, *geometry)
-    return _Dgrad.apply(dy, w, tuple(size), geometry)
+        return _call_conv_dgrad(dy, w, None, size, *geometry)
+    return _apply_dgrad(dy, w, tuple(size), geometry)
 
 
 def conv_wgrad(dy: Tensor, x: Tensor, size: Size, stride: Size, geometry: Geometry) -> Tensor:
     """The gradient of `conv` by its weight, of extents `size` and exactly the strides `stride`."""
     if _is_watched(dy, x):
-        return torch.ops.fastconv.conv_wgrad(dy, x, size, stride, *geometry)
-    return _Wgrad.apply(dy, x, tuple(size), tuple(stride), geometry)
+        return _call_conv_wgrad(dy, x, size, stride, *geometry)
+    return _apply_wgrad(dy, x, tuple(size), tuple(stride), geometry)
 
 
 _hybrid = _Family(conv, conv_dgrad, conv_wgrad)
@@ -333,15 +365,15 @@ _hybrid = _Family(conv, conv_dgrad, conv_wgrad)
 
 
 def _op_conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
-    return torch.ops.fastconv.conv(x, w, b, *geometry)
+    return _call_conv(x, w, b, *geometry)
 
 
 def _op_dgrad(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
-    return torch.ops.fastconv.conv_dgrad(dy, w, None, size, *geometry)
+    return _call_conv_dgrad(dy, w, None, size, *geometry)
 
 
 def _op_wgrad(dy: Tensor, x: Tensor, size: Size, stride: Size, geometry: Geometry) -> Tensor:
-    return torch.ops.fastconv.conv_wgrad(dy, x, size, stride, *geometry)
+    return _call_conv_wgrad(dy, x, size, stride, *geometry)
 
 
 _public = _Family(_op_conv, _op_dgrad, _op_wgrad)
@@ -372,7 +404,7 @@ def _conv_op_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _dgrad_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    dy, w, b, _, stride, padding, dilation, groups, _, scale, residual, activation, packed = inputs
+    dy, w, _, _, stride, padding, dilation, groups, _, scale, residual, activation, packed = inputs
     ctx.geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
     ctx.fused = _fused(scale, residual, activation, packed)
     ctx.save_for_backward(dy, w)
@@ -413,8 +445,9 @@ def _fake_conv(
     torch._check(
         x.shape[1] == w.shape[1] * groups,
         lambda: (
-            f"Given groups={groups}, weight of size {list(w.shape)}, expected input{list(x.shape)} to "
-            f"have {w.shape[1] * groups} channels, but got {x.shape[1]} channels instead"
+            f"Given groups={groups}, weight of size {list(w.shape)}, expected "
+            f"input{list(x.shape)} to have {w.shape[1] * groups} channels, but got "
+            f"{x.shape[1]} channels instead"
         ),
     )
     size = [x.shape[0], w.shape[0]]
@@ -454,7 +487,7 @@ def _fake_pack(w: Tensor, *_: object) -> Tensor:
 
 
 def _autocast(name: str, tensors: int) -> Callable[..., Tensor]:
-    """The op with its leading tensors in the autocast dtype; float64 is left alone, as torch does."""
+    """The op with its leading tensors in the autocast dtype; float64 is left alone."""
     op = getattr(torch.ops.fastconv, name).default
     keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
 
@@ -486,8 +519,12 @@ def _register() -> None:
     library.register_fake("fastconv::conv_bias_grad", _fake_bias_grad)
     library.register_fake("fastconv::conv_pack", _fake_pack)
     library.register_autograd("fastconv::conv", _conv_op_backward, setup_context=_conv_setup)
-    library.register_autograd("fastconv::conv_dgrad", _dgrad_op_backward, setup_context=_dgrad_setup)
-    library.register_autograd("fastconv::conv_wgrad", _wgrad_op_backward, setup_context=_wgrad_setup)
+    library.register_autograd(
+        "fastconv::conv_dgrad", _dgrad_op_backward, setup_context=_dgrad_setup
+    )
+    library.register_autograd(
+        "fastconv::conv_wgrad", _wgrad_op_backward, setup_context=_wgrad_setup
+    )
     for name, tensors in (("conv", 3), ("conv_dgrad", 3), ("conv_wgrad", 2)):
         _library.impl(name, _autocast(name, tensors), "AutocastCPU")
 
@@ -507,5 +544,5 @@ def _register() -> None:
 
 
 if _native.lib is not None:
-    _library = torch.library.Library("fastconv", "IMPL")  # noqa: TOR901
+    _library = torch.library.Library("fastconv", "IMPL")
     _register()
