@@ -17,7 +17,9 @@ from torch.autograd import forward_ad as _forward_ad
 from torch.nn import Parameter
 
 from fastconv import _native
-from fastconv.ops.conv import Geometry, _apply_short, autocast_to, conv, recipe_of
+from fastconv.ops.conv import _apply_short, conv, recipe_of
+from fastconv.ops.formulas import Geometry
+from fastconv.ops.public import autocast_to
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
 

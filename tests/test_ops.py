@@ -11,7 +11,8 @@ from helpers_torch import FORMS, assert_close, operands
 
 import fastconv
 from fastconv import reference
-from fastconv.ops.conv import Geometry, conv, conv_dgrad, conv_wgrad
+from fastconv.ops.conv import conv, conv_dgrad, conv_wgrad
+from fastconv.ops.formulas import Geometry
 
 ops = torch.ops.fastconv
 PLAIN = [form for form in FORMS if len(form[0]) == 4 and "padding" not in form[2]] + [
