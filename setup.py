@@ -1,7 +1,7 @@
 """Drives CMake; everything else about the package is in pyproject.toml.
 
-Environment: FASTCONV_SKIP_NATIVE=1 (pure Python), FASTCONV_CUDA=AUTO|ON|OFF, FASTCONV_TORCH_DIR (the torch
-package whose headers are used; default the one of this environment), MAX_JOBS, CXX.
+Environment: FASTCONV_SKIP_NATIVE=1 (pure Python), FASTCONV_CUDA=AUTO|ON|OFF, MAX_JOBS, CXX,
+FASTCONV_TORCH_DIR (the torch package whose headers are used; default this environment's).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def torch_folder() -> Path:
         if folder and (Path(folder) / "torch" / "include" / "torch" / "csrc" / "stable").is_dir():
             return Path(folder) / "torch"
     raise SystemExit(
-        "fastconv: torch 2.10 or later is not installed in this environment. Its headers are needed to "
-        "build the kernels: install torch first, or give its folder by FASTCONV_TORCH_DIR, or install "
-        "without kernels by FASTCONV_SKIP_NATIVE=1."
+        "fastconv: torch 2.10 or later is not installed in this environment. Its headers are "
+        "needed to build the kernels: install torch first, or give its folder by "
+        "FASTCONV_TORCH_DIR, or install without kernels by FASTCONV_SKIP_NATIVE=1."
     )
 
 
@@ -60,8 +60,12 @@ class CMakeBuild(build_ext):
         ]  # fmt: skip
         jobs = os.environ.get("MAX_JOBS")
         subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(folder), *(["-j", jobs] if jobs else [])], check=True)
-        subprocess.run(["cmake", "--install", str(folder), "--prefix", str(destination)], check=True)
+        subprocess.run(
+            ["cmake", "--build", str(folder), *(["-j", jobs] if jobs else [])], check=True
+        )
+        subprocess.run(
+            ["cmake", "--install", str(folder), "--prefix", str(destination)], check=True
+        )
 
     def get_outputs(self) -> list[str]:
         return [str(path) for path in (Path(self.build_lib) / "fastconv").glob("_*.so")]

@@ -1,7 +1,7 @@
 """Convolution networks for PyTorch on kernels written by hand.
 
-`fastconv.enable()` puts them under torch's own convolutions; `fastconv.functional`, `fastconv.nn` and
-`fastconv.convert(model)` call them explicitly. `fastconv.info()` says what this machine runs.
+`fastconv.enable()` puts them under torch's own convolutions; `fastconv.functional`, `fastconv.nn`
+and `fastconv.convert(model)` call them explicitly. `fastconv.info()` says what this machine runs.
 """
 
 from fastconv import functional, nn

@@ -55,7 +55,9 @@ def _load() -> None:
         return
     path = library_path()
     if not path.exists():
-        why_not = f"{path.name} was not built: the install found no C++ compiler, or was told to skip it"
+        why_not = (
+            f"{path.name} was not built: the install found no C++ compiler, or was told to skip it"
+        )
         return
     try:
         torch.ops.load_library(path)

@@ -22,13 +22,17 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{len(self.swapped)} layers swapped, {len(self.left)} left"]
-        lines += [f"  {name or '(the model itself)'}: {reason}" for name, reason in self.left.items()]
+        lines += [
+            f"  {name or '(the model itself)'}: {reason}" for name, reason in self.left.items()
+        ]
         return "\n".join(lines)
 
 
 def _why_left(module: _ConvNd) -> str:
     kind = type(module)
-    if kind in (torch.nn.Conv1d, torch.nn.Conv3d) or isinstance(module, torch.nn.modules.conv._ConvTransposeNd):
+    if kind in (torch.nn.Conv1d, torch.nn.Conv3d) or isinstance(
+        module, torch.nn.modules.conv._ConvTransposeNd
+    ):
         return f"{kind.__name__} has no layer of fastconv's; enable() covers it"
     return f"its class {kind.__module__}.{kind.__qualname__} is not torch.nn.Conv2d itself"
 
@@ -36,9 +40,10 @@ def _why_left(module: _ConvNd) -> str:
 def convert(model: torch.nn.Module) -> Report:
     """Turns every `torch.nn.Conv2d` of `model` into `fastconv.nn.Conv2d`, in place.
 
-    A module stays the same object: only its class changes, so parameters, buffers, hooks, optimizers
-    and `state_dict` know nothing of it. Subclasses of Conv2d are left alone: they may compute something
-    else. Returns the names of what was swapped, and of each convolution left, with the reason.
+    A module stays the same object: only its class changes, so parameters, buffers, hooks,
+    optimizers and `state_dict` know nothing of it. Subclasses of Conv2d are left alone: they may
+    compute something else. Returns the names of what was swapped, and of each convolution left,
+    with the reason.
     """
     report = Report()
     for name, module in model.named_modules():

@@ -1,11 +1,11 @@
 """fastconv under torch's own convolutions: `enable()`, `disable()`, `with enabled():`.
 
-What the flag covers. `enable()` holds for every thread of the process until `disable()`. A scope holds
-for the thread that opened it and for what runs inside it: the backward of a call made inside runs on
-fastconv's kernels if `backward()` is called inside, on torch's if it is called outside. Code compiled
-by `torch.compile` asks at run time, like eager code; AOTInductor packages call torch's kernels directly
-and never ask. The hooks are installed by the first `enable()` or `enabled()`; before that, nothing in
-torch is touched.
+What the flag covers. `enable()` holds for every thread of the process until `disable()`. A scope
+holds for the thread that opened it and for what runs inside it: the backward of a call made inside
+runs on fastconv's kernels if `backward()` is called inside, on torch's if it is called outside.
+Code compiled by `torch.compile` asks at run time, like eager code; AOTInductor packages call
+torch's kernels directly and never ask. The hooks are installed by the first `enable()` or
+`enabled()`; before that, nothing in torch is touched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["disable", "enable", "enabled", "is_enabled"]
 def _install() -> bool:
     if _native.lib is None:
         warnings.warn(
-            f"fastconv: convolutions stay on torch's kernels, because the native library is missing: "
+            "fastconv: convolutions stay on torch's kernels, for want of the native library: "
             f"{_native.why_not}",
             stacklevel=3,
         )

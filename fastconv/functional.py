@@ -1,7 +1,8 @@
 """Convolutions with the signatures of `torch.nn.functional`, on fastconv's kernels.
 
-Both directions run on fastconv's kernels wherever the call is made, enabled or not. What they do not
-take (integers, complex numbers, other devices, invalid arguments) is torch's: same result, same error.
+Both directions run on fastconv's kernels wherever the call is made, enabled or not. What they do
+not take (integers, complex numbers, other devices, invalid arguments) is torch's: same result, same
+error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch.autograd import forward_ad as _forward_ad
 from torch.nn import Parameter
 
 from fastconv import _native
-from fastconv.ops.conv import Geometry, ShortConv, autocast_to, conv, recipe_of
+from fastconv.ops.conv import _apply_short, conv, recipe_of
+from fastconv.ops.formulas import Geometry
+from fastconv.ops.public import autocast_to
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
 
@@ -36,8 +39,36 @@ _is_autocast = torch.is_autocast_enabled
 _is_grad_enabled = torch.is_grad_enabled
 
 
+def _theirs(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    groups: int,
+) -> Tensor:
+    """torch's own function. Arguments at their defaults are left out: torch's errors list what it
+    was given.
+    """
+    given = {
+        "bias": bias,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+    }
+    kept = {
+        k: v
+        for k, v in given.items()
+        if not (type(v) is int and v == (k != "padding")) and v is not None
+    }
+    return _TORCH[axes - 1](input, weight, **kept)
+
+
 def is_unwatched(input: Tensor, weight: Tensor) -> bool:
-    """Whether nothing but reverse-mode autograd has to know of a call on these plain CPU tensors."""
+    """Whether nothing but reverse-mode autograd has to know of a call on these CPU tensors."""
     return (
         type(input) is Tensor
         and (type(weight) is Parameter or type(weight) is Tensor)
@@ -74,7 +105,7 @@ def _convolution(
         if known is not None and is_unwatched(input, weight) and input.dim() == axes + 2:
             try:
                 if needs_grad(input, weight, bias):
-                    out: Tensor = ShortConv.apply(input, weight, bias, *known)
+                    out: Tensor = _apply_short(input, weight, bias, *known)
                     return out
                 out = _short_conv(input, weight, bias, known[0])
                 return out
@@ -82,7 +113,7 @@ def _convolution(
                 if str(error).startswith("fastconv:"):
                     raise
                 # torch's own call raises torch's own error, or knows what we do not.
-                return _TORCH[axes - 1](input, weight, bias, stride, padding, dilation, groups)
+                return _theirs(axes, input, weight, bias, stride, padding, dilation, groups)
     return _general(axes, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -132,21 +163,20 @@ def _general(
     dilation: Ints,
     groups: int,
 ) -> Tensor:
-    theirs = _TORCH[axes - 1]
-    arguments = (input, weight, bias, stride, padding, dilation, groups)
+    arguments = (axes, input, weight, bias, stride, padding, dilation, groups)
     if not _is_ours(input, weight, bias):
-        return theirs(*arguments)
+        return _theirs(*arguments)
     steps, gaps = _tuple(stride, axes, 1), _tuple(dilation, axes, 1)
     if steps is None or gaps is None or not isinstance(groups, (int, torch.SymInt)) or groups < 1:
-        return theirs(*arguments)
+        return _theirs(*arguments)
     if weight.dim() != axes + 2 or input.dim() not in (axes + 1, axes + 2):
-        return theirs(*arguments)
+        return _theirs(*arguments)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         cast = (autocast_to(t, dtype) for t in (input, weight, bias))
         input, weight, bias = cast  # type: ignore[assignment]
     if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
-        return theirs(*arguments)
+        return _theirs(*arguments)
 
     batched = input.dim() == axes + 2
     x = input if batched else input.unsqueeze(0)
@@ -159,18 +189,18 @@ def _general(
                 x = F.pad(x, [n for extra in reversed(more) for n in (0, extra)])
             pads = tuple(both)
         else:
-            return theirs(*arguments)
+            return _theirs(*arguments)
     else:
         pads = _tuple(padding, axes, 0)
     if pads is None:
-        return theirs(*arguments)
+        return _theirs(*arguments)
     geometry = Geometry(steps, pads, gaps, groups)
     try:
         out = conv(x, weight, bias, geometry)
     except RuntimeError as error:
         if torch.compiler.is_compiling() or str(error).startswith("fastconv:"):
             raise
-        return theirs(*arguments)
+        return _theirs(*arguments)
     if not torch.compiler.is_compiling() and not isinstance(padding, str):
         _remember((axes, stride, padding, dilation, groups), geometry)
     return out if batched else out.squeeze(0)
@@ -210,9 +240,9 @@ def conv2d(
 ) -> Tensor:
     """As `torch.nn.functional.conv2d`: input [N, C, H, W] or [C, H, W], weight [K, C/groups, R, S].
 
-    Kernels exist for float32, float64, bfloat16 and float16 on the CPU; what else torch takes, torch
-    computes. Raises what torch raises for arguments that do not fit, and RuntimeError with the
-    kernel's reason where `fastconv.use` names one that does not take the problem.
+    Kernels exist for float32, float64, bfloat16 and float16 on the CPU; what else torch takes,
+    torch computes. Raises what torch raises for arguments that do not fit, and RuntimeError with
+    the kernel's reason where `fastconv.use` names one that does not take the problem.
     """
     return _convolution(2, input, weight, bias, stride, padding, dilation, groups)
 
@@ -226,7 +256,9 @@ def conv3d(
     dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:
-    """As `torch.nn.functional.conv3d`: input [N, C, D, H, W] or [C, D, H, W], weight [K, C/groups, T, R, S]."""
+    """As `torch.nn.functional.conv3d`: input [N, C, D, H, W] or [C, D, H, W], weight [K, C/groups,
+    T, R, S].
+    """
     return _convolution(3, input, weight, bias, stride, padding, dilation, groups)
 
 

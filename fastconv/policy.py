@@ -18,11 +18,13 @@ _LEVELS = ("exact", "high", "fast")
 def _find(name: str) -> tuple[int, int]:
     """The row's direction and index. Raises ValueError, with names near it, where there is none."""
     if _native.lib is None:
-        raise RuntimeError(f"fastconv.use({name!r}): there are no native kernels: {_native.why_not}")
+        raise RuntimeError(
+            f"fastconv.use({name!r}): there are no native kernels: {_native.why_not}"
+        )
     direction = ctypes.c_int()
     index = _native.lib.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
     if index < 0:
-        names = []
+        names: list[str] = []
         while (row := _native.lib.fastconv_kernel_name(len(names))) is not None:
             names.append(row.decode())
         near = difflib.get_close_matches(name, names, 3, 0.5) or names
@@ -40,15 +42,17 @@ def use(*names: str) -> Iterator[None]:
     kernels for the whole process, separated by commas.
     """
     rows = [_find(name) for name in names]
-    assert _native.lib is not None or not rows
+    lib = _native.lib
     before: list[tuple[int, int]] = []
     try:
         for direction, index in rows:
-            before.append((direction, _native.lib.fastconv_scope_kernel(direction, index)))  # type: ignore[union-attr]
+            assert lib is not None
+            before.append((direction, lib.fastconv_scope_kernel(direction, index)))
         yield
     finally:
         for direction, index in reversed(before):
-            _native.lib.fastconv_scope_kernel(direction, index)  # type: ignore[union-attr]
+            assert lib is not None
+            lib.fastconv_scope_kernel(direction, index)
 
 
 def last_kernel(direction: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The conv family in plain PyTorch: the oracle of the tests, and what runs where nothing is built."""
+"""The conv family in plain PyTorch: the oracle of the tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def epilogue(
     residual: Tensor | None = None,
     activation: str = "none",
 ) -> Tensor:
-    """act(scale * sums + bias + residual); scale and bias are per channel, residual is like sums."""
+    """act(scale * sums + bias + residual); scale and bias per channel, residual like sums."""
     channels = (-1, *(1,) * (sums.dim() - 2))
     if scale is not None:
         sums = sums * scale.reshape(channels)
@@ -41,7 +41,13 @@ def epilogue(
 
 
 def conv(
-    x: Tensor, w: Tensor, bias: Tensor | None, stride: Size, padding: Size, dilation: Size, groups: int
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    stride: Size,
+    padding: Size,
+    dilation: Size,
+    groups: int,
 ) -> Tensor:
     """x [N, C, ...], w [K, C/groups, ...] -> [N, K, ...]."""
     out: Tensor = torch.convolution(
@@ -56,7 +62,9 @@ def conv_dgrad(
     """The gradient of `conv` by x, of extents `size`: the transposed convolution of dy."""
     reach = [
         (p - 1) * s - 2 * pad + d * (k - 1) + 1
-        for p, s, pad, d, k in zip(dy.shape[2:], stride, padding, dilation, w.shape[2:], strict=True)
+        for p, s, pad, d, k in zip(
+            dy.shape[2:], stride, padding, dilation, w.shape[2:], strict=True
+        )
     ]
     # Where the last stride does not fit, the input is longer than the outputs tell.
     more = [h - r for h, r in zip(size[2:], reach, strict=True)]
@@ -77,6 +85,16 @@ def conv_wgrad(
     """The gradient of `conv` by w, of extents `size` and strides `strides`."""
     w = torch.empty_strided(size, strides, dtype=x.dtype)
     gradients = torch.ops.aten.convolution_backward(
-        dy, x, w, None, stride, padding, dilation, False, [0] * len(stride), groups, [False, True, False]
+        dy,
+        x,
+        w,
+        None,
+        stride,
+        padding,
+        dilation,
+        False,
+        [0] * len(stride),
+        groups,
+        [False, True, False],
     )
     return torch.empty_strided(size, strides, dtype=x.dtype).copy_(gradients[1])

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-#: (input, weight, keyword arguments): strided, padded, dilated, grouped, depthwise, pointwise, 1x1 image.
+#: (input, weight, keyword arguments): strided, padded, dilated, grouped, depthwise, pointwise, 1x1
+#: image.
 FORMS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((2, 3, 7, 6), (4, 3, 3, 3), {}),
     ((1, 4, 8, 8), (6, 2, 3, 2), {"stride": 2, "padding": (1, 2), "groups": 2}),
@@ -27,7 +28,9 @@ def operands(
     channels_last: str = "",
     requires_grad: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
-    """Input, weight, bias and keyword arguments; `channels_last` holds "x" and "w" for those that are."""
+    """Input, weight, bias and keyword arguments; `channels_last` holds "x" and "w" for those that
+    are.
+    """
     generator = torch.Generator().manual_seed(0)
     sizes, weights, kwargs = form
     x = torch.randn(sizes, generator=generator, dtype=torch.float64).to(dtype)
@@ -37,4 +40,16 @@ def operands(
         x = x.contiguous(memory_format=torch.channels_last)
     if "w" in channels_last:
         w = w.contiguous(memory_format=torch.channels_last)
-    return tuple(t.requires_grad_(requires_grad) for t in (x, w, b)) + (kwargs,)  # type: ignore[return-value]
+    for t in (x, w, b):
+        t.requires_grad_(requires_grad)
+    return x, w, b, kwargs
+
+
+#: Whether the right sums were formed, whichever kernel formed them; what each kernel's sums are
+#: worth is bounded by the kernels' own tests.
+BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 0.15}
+
+
+def assert_close(out: torch.Tensor, expected: torch.Tensor) -> None:
+    bound = BOUNDS.get(expected.dtype, 0)
+    torch.testing.assert_close(out, expected, rtol=bound, atol=bound)

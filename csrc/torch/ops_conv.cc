@@ -265,17 +265,17 @@ void boxed_conv_backward(StableIValue* stack, uint64_t, uint64_t) {
 
 #define FASTCONV_GEOMETRY "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
 #define FASTCONV_OPTIONS \
-  "str kernel=\"\", Tensor? scale=None, Tensor? residual=None, str activation=\"none\", Tensor? packed=None"
+  "str kernel_name=\"\", Tensor? scale=None, Tensor? residual=None, str activation=\"none\", Tensor? packed=None"
 
 STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def("conv(Tensor input, Tensor weight, Tensor? bias, " FASTCONV_GEOMETRY ", " FASTCONV_OPTIONS ") -> Tensor");
   m.def("conv_dgrad(Tensor grad, Tensor weight, Tensor? bias, SymInt[] input_size, " FASTCONV_GEOMETRY
         ", " FASTCONV_OPTIONS ") -> Tensor");
   m.def("conv_wgrad(Tensor grad, Tensor input, SymInt[] weight_size, SymInt[] weight_stride, " FASTCONV_GEOMETRY
-        ", str kernel=\"\") -> Tensor");
+        ", str kernel_name=\"\") -> Tensor");
   m.def("conv_bias_grad(Tensor grad) -> Tensor");
   m.def("conv_pack(Tensor weight, SymInt[] input_size, bool channels_last, " FASTCONV_GEOMETRY
-        ", str direction=\"fprop\", str kernel=\"\") -> Tensor");
+        ", str direction=\"fprop\", str kernel_name=\"\") -> Tensor");
   m.def("conv_choice(Tensor input, Tensor weight, " FASTCONV_GEOMETRY ", str direction=\"fprop\") -> str");
   m.def("_conv(Tensor input, Tensor weight, Tensor? bias, int recipe) -> Tensor");
   m.def("_conv_packed(Tensor input, Tensor weight, Tensor? bias, int recipe, int cache, int version) -> Tensor");

@@ -14,7 +14,7 @@ __all__ = ["Conv2d"]
 
 
 class PackCache:
-    """A layer's weights packed for the kernels it has used (csrc/torch/pack.h). Copies begin empty."""
+    """A layer's weights packed for its kernels (csrc/torch/pack.h). Copies begin empty."""
 
     def __init__(self) -> None:
         assert _native.lib is not None
@@ -43,10 +43,10 @@ class PackCache:
 class Conv2d(torch.nn.Conv2d):
     """`torch.nn.Conv2d` on fastconv's kernels: same constructor, initialisation and `state_dict`.
 
-    In eval mode, where no gradient is asked for, the weight is laid out for the kernel once and kept
-    until it changes: an in-place update, `load_state_dict`, `.to()`, another Parameter, other memory.
-    A change that torch's version counter does not see, as through `weight.data` or NumPy, is only seen
-    after `train()`. `train()` also gives the memory back.
+    In eval mode, where no gradient is asked for, the weight is laid out for the kernel once and
+    kept until it changes: an in-place update, `load_state_dict`, `.to()`, another Parameter, other
+    memory. A change that torch's version counter does not see, as through `weight.data` or NumPy,
+    is only seen after `train()`. `train()` also gives the memory back.
     """
 
     _pack_cache: PackCache | None = None
@@ -57,7 +57,12 @@ class Conv2d(torch.nn.Conv2d):
         if self.padding_mode != "zeros":
             pad = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
             return functional.conv2d(pad, weight, bias, self.stride, 0, self.dilation, self.groups)
-        if not self.training and not torch.compiler.is_compiling() and _native.lib is not None:
+        if (
+            not self.training
+            and not isinstance(self.padding, str)
+            and not torch.compiler.is_compiling()
+            and _native.lib is not None
+        ):
             cache = self._pack_cache
             if cache is None:
                 cache = self._pack_cache = PackCache()
@@ -66,7 +71,9 @@ class Conv2d(torch.nn.Conv2d):
             )
             if out is not None:
                 return out
-        return functional.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        return functional.conv2d(
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
     def train(self, mode: bool = True) -> Conv2d:
         """As torch's; a layer that trains keeps no packed weight."""
@@ -77,5 +84,5 @@ class Conv2d(torch.nn.Conv2d):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Conv2d:
         self._pack_cache = None
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self

@@ -1,4 +1,4 @@
-"""torch's rules for the strides of a CPU convolution's result, as csrc/torch/problem.cc has them."""
+"""torch's rules for the strides of a CPU convolution's result, as in csrc/torch/problem.cc."""
 
 from __future__ import annotations
 

@@ -1,0 +1,114 @@
+"""fastconv.nn.Conv2d beside torch.nn.Conv2d."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.utils.parametrizations as parametrizations
+from helpers_torch import assert_close
+
+import fastconv
+
+ARGUMENTS = [
+    ((3, 4, 3), {}),
+    ((4, 6, (3, 2)), {"stride": 2, "padding": (1, 0), "groups": 2, "bias": False}),
+    ((4, 4, 3), {"padding": "same", "groups": 4}),
+    ((4, 4, 3), {"padding": 2, "dilation": 2, "dtype": torch.float64}),
+    ((3, 4, 3), {"padding": 1, "padding_mode": "reflect"}),
+    ((3, 4, 3), {"padding": (1, 2), "padding_mode": "circular"}),
+    ((3, 4, 3), {"padding": "same", "padding_mode": "replicate"}),
+]
+
+
+def twins(positional, keywords) -> tuple[torch.nn.Conv2d, fastconv.nn.Conv2d]:
+    torch.manual_seed(0)
+    theirs = torch.nn.Conv2d(*positional, **keywords)
+    torch.manual_seed(0)
+    return theirs, fastconv.nn.Conv2d(*positional, **keywords)
+
+
+@pytest.mark.parametrize(("positional", "keywords"), ARGUMENTS, ids=str)
+@pytest.mark.parametrize("batched", [True, False])
+def test_same_layer(positional, keywords, batched) -> None:
+    theirs, ours = twins(positional, keywords)
+    assert repr(theirs) == repr(ours)
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=0, atol=0)
+    x = torch.randn(*((2,) if batched else ()), positional[0], 7, 8, dtype=theirs.weight.dtype)
+    for training in (True, False):
+        theirs.train(training), ours.train(training)
+        for layer in (theirs, ours):
+            layer.zero_grad()
+            layer(x).square().sum().backward()
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert_close(mine.grad, other.grad)
+        with torch.no_grad():
+            for _ in range(2):
+                assert_close(ours(x), theirs(x))
+
+
+def test_copies_and_pickles() -> None:
+    theirs, ours = twins((3, 4, 3), {})
+    ours.eval()
+    x = torch.randn(1, 3, 5, 5)
+    with torch.no_grad():
+        expected = theirs(x)
+        assert_close(ours(x), expected)
+        for twin in (copy.deepcopy(ours), copy.copy(ours), pickle.loads(pickle.dumps(ours))):
+            assert_close(twin(x), expected)
+            assert type(twin) is fastconv.nn.Conv2d
+
+
+def test_state_dict_goes_both_ways() -> None:
+    theirs, ours = twins((3, 4, 3), {})
+    with torch.no_grad():
+        theirs.weight.mul_(3)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(1, 3, 5, 5)
+    assert_close(ours(x), theirs(x))
+    theirs.load_state_dict(ours.state_dict())
+
+
+def test_parametrised_weight() -> None:
+    theirs, ours = twins((3, 4, 3), {})
+    for layer in (theirs, ours):
+        torch.manual_seed(1)
+        parametrizations.weight_norm(layer)
+        layer.eval()
+    x = torch.randn(1, 3, 5, 5)
+    with torch.no_grad():
+        assert_close(ours(x), theirs(x))
+        theirs.parametrizations.weight.original0.mul_(2)
+        ours.parametrizations.weight.original0.mul_(2)
+        assert_close(ours(x), theirs(x))
+
+
+def test_autocast_and_inference_mode_in_eval() -> None:
+    _, ours = twins((3, 4, 3), {})
+    ours.eval()
+    x = torch.randn(1, 3, 5, 5)
+    with torch.inference_mode():
+        ours(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert ours(x).dtype == torch.bfloat16
+    inference = fastconv.nn.Conv2d(3, 4, 3).eval()
+    with torch.inference_mode():
+        inference.weight = torch.nn.Parameter(torch.ones(4, 3, 3, 3), requires_grad=False)
+        assert inference(x).shape == (1, 4, 3, 3)
+
+
+def test_wrong_input_raises_what_torch_raises() -> None:
+    theirs, ours = twins((3, 4, 3), {})
+    for layer in (theirs.eval(), ours.eval()):
+        layer(torch.randn(1, 3, 5, 5))
+    with torch.no_grad():
+        for x in (torch.ones(1, 2, 5, 5), torch.ones(5), torch.ones(1, 3, 5, 5).double()):
+            with pytest.raises(RuntimeError) as expected:
+                theirs(x)
+            with pytest.raises(RuntimeError) as got:
+                ours(x)
+            assert str(got.value) == str(expected.value)
