@@ -73,7 +73,7 @@ def real(
 def is_exact_on_integers(dtype: str, numerics: str, largest_sum: float) -> bool:
     """Whether integer inputs must give equal results: true sums, and transforms that are exact in binary.
 
-    F(4x4) divides by 6 and 24, which binary fractions do not have. F(2x2) halves twice; its intermediate sums are up
+    The filter's transform of F(4x4) has constants that are no binary fractions. F(2x2) halves twice; its intermediate sums are up
     to four times as large.
     """
     if numerics == "winograd_f4":
