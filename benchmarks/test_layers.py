@@ -1,4 +1,5 @@
-"""The quick layers for pytest-benchmark: ``pytest benchmarks --benchmark-compare`` watches a change.
+"""The quick layers for pytest-benchmark: ``pytest benchmarks --benchmark-compare`` watches a
+change.
 
 The figures to publish come from ``fastconv bench``, which interleaves the peers.
 """

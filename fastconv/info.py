@@ -26,7 +26,8 @@ def _op_library() -> str:
 
 
 def info() -> str:
-    """Versions, what was built, instruction set and caches, and every kernel with its reason against this machine.
+    """Versions, what was built, instruction set and caches, and every kernel with its reason
+    against this machine.
 
     Returns:
         Text for people: ``print(fastconv.info())``, or ``fastconv info`` on the command line.

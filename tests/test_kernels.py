@@ -1,4 +1,6 @@
-"""Every row on every basic shape it takes, in every dtype it takes: right, complete, and inside its arrays."""
+"""Every row on every basic shape it takes, in every dtype it takes: right, complete, and inside its
+arrays.
+"""
 
 from __future__ import annotations
 

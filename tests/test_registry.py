@@ -45,7 +45,9 @@ def test_the_reference_is_last_and_takes_everything(direction: Direction) -> Non
 def test_every_row_is_exercised(row: registry.Kernel) -> None:
     if row.reason is not None:
         pytest.skip(row.reason)
-    taken = [case for case in shapes.basic() if core.why_not(row.name, case.problem.encode()) is None]
+    taken = [
+        case for case in shapes.basic() if core.why_not(row.name, case.problem.encode()) is None
+    ]
     assert taken, f"no shape of basic.txt reaches {row.name}: add one"
 
 
@@ -54,7 +56,9 @@ def test_every_row_is_exercised(row: registry.Kernel) -> None:
 def test_choice(case: shapes.Case, direction: Direction) -> None:
     rows = registry.kernels(case.problem, direction)
     willing = [row.name for row in rows if row.auto_reason is None]
-    assert registry.chosen(case.problem, direction, must_win=True) == (willing[0] if willing else None)
+    assert registry.chosen(case.problem, direction, must_win=True) == (
+        willing[0] if willing else None
+    )
     anyway = registry.chosen(case.problem, direction)
     assert anyway in [row.name for row in rows if row.reason is None]
     if willing:

@@ -56,7 +56,9 @@ class Progress:
 def kernels_of(
     problem: ConvProblem, task: workloads.Task, regime: peers.Regime
 ) -> dict[Direction, str | None]:
-    """The kernel that runs each direction; None where torch's own does, as no row is known to beat it."""
+    """The kernel that runs each direction; None where torch's own does, as no row is known to beat
+    it.
+    """
     directions: list[Direction] = list(DIRECTIONS) if task == "step" else [task]
     must_win = regime == "unpacked" or task != "fprop"
     return {each: registry.chosen(problem, each, must_win=must_win) for each in directions}
@@ -94,7 +96,9 @@ def run_one(
         entries.append(timing.Entry(peer, call))
     foreign = timing.measure(entries, effort)
     ours, rest = entries[0], entries[1:]
-    best = min((entry for entry in rest if entry.peer.runtime == "torch"), key=lambda entry: entry.median)
+    best = min(
+        (entry for entry in rest if entry.peer.runtime == "torch"), key=lambda entry: entry.median
+    )
     gflops = work.flops / ours.median * 1e-9
     return {
         "set": work.set_name,
@@ -125,7 +129,8 @@ def run(settings: Settings, stream: TextIO = sys.stderr) -> dict[str, Any]:
     """Measures everything that was asked for.
 
     Returns:
-        What ``--json`` writes: machine, versions, commit, settings, and a row for each layer. A problem that several
+        What ``--json`` writes: machine, versions, commit, settings, and a row for each layer. A
+        problem that several
         sets share is measured once.
     """
     torch.set_num_threads(settings.threads)
