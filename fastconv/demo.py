@@ -24,7 +24,7 @@ def photograph(extent: int = 224) -> torch.Tensor:
         ImportError: where scikit-learn or Pillow is not installed.
     """
     try:
-        from sklearn.datasets import load_sample_image  # type: ignore[import-untyped,unused-ignore]
+        from sklearn.datasets import load_sample_image  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
         pixels = np.array(load_sample_image("china.jpg"), np.float32) / 255
     except ImportError as error:

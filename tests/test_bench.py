@@ -13,10 +13,10 @@ fastconv = pytest.importorskip("fastconv")
 if not hasattr(fastconv, "enabled"):
     pytest.skip("the op library is not there", allow_module_level=True)
 
-from fastconv import cli  # noqa: E402
-from fastconv.bench import gate, report, timing, workloads  # noqa: E402
-from fastconv.bench import run as bench  # noqa: E402
-from fastconv.problem import ConvProblem  # noqa: E402
+from fastconv import cli
+from fastconv.bench import gate, report, timing, workloads
+from fastconv.bench import run as bench
+from fastconv.problem import ConvProblem
 
 
 def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:

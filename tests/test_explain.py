@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastconv import registry  # noqa: E402
-from fastconv.explain import explain  # noqa: E402
+from fastconv import registry
+from fastconv.explain import explain
 
 
 def test_problems() -> None:
