@@ -43,9 +43,9 @@ def info() -> str:
     if module is None:
         return "\n".join(lines)
     machine = module.machine()
+    caches = f"L1 {machine['l1_bytes'] >> 10} KiB, L2 {machine['l2_bytes'] >> 10} KiB"
     lines += [
-        f"processor     {machine['isa']} on {machine['cores']} cores, "
-        f"L1 {machine['l1_bytes'] >> 10} KiB, L2 {machine['l2_bytes'] >> 10} KiB",
+        f"processor     {machine['isa']} on {machine['cores']} cores, {caches}",
         "",
     ]
     rows = registry.kernels()
