@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any
 
 import torch
-from fastconv.policy import get_precision
 from torch import nn
 
 from fastconv import registry
+from fastconv.policy import get_precision
 from fastconv.problem import ConvProblem
 
 _DTYPES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
