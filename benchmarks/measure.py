@@ -1,4 +1,6 @@
-"""Takes every committed measurement of this machine: results/<machine>/<regime>-<threads>t.json, and the demo's."""
+"""Takes every committed measurement of this machine: results/<machine>/<regime>-<threads>t.json,
+and the demo's.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,17 @@ def main() -> int:
     for threads in dict.fromkeys((cores, 1)):
         for regime in ("packed", "unpacked"):
             file = folder / f"{regime}-{threads}t.json"
-            words = ["bench", "--set", "all", "--regime", regime, "--threads", str(threads), "--json", str(file)]
+            words = [
+                "bench",
+                "--set",
+                "all",
+                "--regime",
+                regime,
+                "--threads",
+                str(threads),
+                "--json",
+                str(file),
+            ]
             if status := cli.main(words):
                 return status
     return cli.main(["demo", "--json", str(folder / "demo.json")])

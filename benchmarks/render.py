@@ -28,7 +28,9 @@ def figures(result: dict[str, Any]) -> list[tuple[str, ...]]:
         if rows:
             s = report.summary(rows)
             worst = f"{s.worst:.2f} ({s.worst_layer.split('.', 1)[1]})"
-            lines.append((f"{name}, each layer", str(s.layers), f"{s.mean:.2f}", worst, str(s.losses)))
+            lines.append(
+                (f"{name}, each layer", str(s.layers), f"{s.mean:.2f}", worst, str(s.losses))
+            )
     return lines
 
 
@@ -51,7 +53,10 @@ def main() -> int:
     files = sorted((ROOT / "benchmarks" / "results").glob("*/*packed-*t.json"))
     readme = ROOT / "README.md"
     old = readme.read_text(encoding="utf-8")
-    body = "\n\n".join(table(file) for file in files) or "No result is committed yet: `make results` takes one."
+    body = (
+        "\n\n".join(table(file) for file in files)
+        or "No result is committed yet: `make results` takes one."
+    )
     before, rest = old.split(BEGIN)
     new = f"{before}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}"
     if "--check" in sys.argv:

@@ -17,13 +17,14 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it
 
 
 def photograph(extent: int = 224) -> torch.Tensor:
-    """scikit-learn's ``china.jpg`` as [1,3,extent,extent], shorter side to 8/7 of ``extent``, then cropped.
+    """scikit-learn's ``china.jpg`` as [1,3,extent,extent], shorter side to 8/7 of ``extent``, then
+    cropped.
 
     Raises:
         ImportError: where scikit-learn or Pillow is not installed.
     """
     try:
-        from sklearn.datasets import load_sample_image  # type: ignore[import-untyped,unused-ignore]
+        from sklearn.datasets import load_sample_image  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
         pixels = np.array(load_sample_image("china.jpg"), np.float32) / 255
     except ImportError as error:
@@ -45,7 +46,8 @@ def photograph(extent: int = 224) -> torch.Tensor:
 def settle(model: torch.nn.Module, image: torch.Tensor) -> None:
     """Gives the batch norms of an untrained network the statistics of the image's neighbourhood.
 
-    Without them activations of a random network grow from block to block, and a comparison would say little.
+    Without them activations of a random network grow from block to block, and a comparison would
+    say little.
     """
     random = torch.Generator().manual_seed(0)
     batch = image + 0.5 * torch.randn(8, *image.shape[1:], generator=random)

@@ -44,7 +44,9 @@ class Layer:
 
 
 class Explanation(tuple[Layer, ...]):
-    """The layers in the order of their calls. As text: a line each, and the reasons of the rows passed over."""
+    """The layers in the order of their calls. As text: a line each, and the reasons of the rows
+    passed over.
+    """
 
     def __str__(self) -> str:
         lines = []
@@ -70,7 +72,9 @@ def _is_channels_last(t: torch.Tensor) -> bool:
 
 
 def problem_of(layer: Any, x: torch.Tensor, y: torch.Tensor) -> ConvProblem | None:
-    """The problem of a convolution module called with ``x`` [N,C,(D,(H,))W], giving ``y``; None for other dtypes."""
+    """The problem of a convolution module called with ``x`` [N,C,(D,(H,))W], giving ``y``; None for
+    other dtypes.
+    """
     if x.dtype not in _DTYPES:
         return None
     spatial = len(layer.kernel_size)
@@ -132,13 +136,16 @@ def _explain_layer(
 def explain(
     model: nn.Module, *inputs: Any, precision: str | None = None, **kwargs: Any
 ) -> Explanation:
-    """Runs ``model`` once and tells for each convolution the problem, the kernel that ``auto`` takes, and why.
+    """Runs ``model`` once and tells for each convolution the problem, the kernel that ``auto``
+    takes, and why.
 
-    A layer of ``fastconv.nn`` always runs a kernel of fastconv's; a plain ``torch.nn`` layer is explained as under
+    A layer of ``fastconv.nn`` always runs a kernel of fastconv's; a plain ``torch.nn`` layer is
+    explained as under
     ``fastconv.enable()``, which leaves to torch what no kernel is known to win.
 
     Args:
-        inputs: what the model is called with, e.g. ``torch.randn(1, 3, 224, 224)``; also as keywords.
+        inputs: what the model is called with, e.g. ``torch.randn(1, 3, 224, 224)``; also as
+        keywords.
         precision: how far ``auto`` may go: ``"exact"``, ``"high"`` or ``"fast"``; None is what
             ``fastconv.get_precision()`` says.
 
@@ -154,9 +161,7 @@ def explain(
             def hook(
                 module: nn.Module, args: tuple[Any, ...], y: torch.Tensor, name: str = name
             ) -> None:
-                found.append(
-                    _explain_layer(name, module, problem_of(module, args[0], y), level)
-                )
+                found.append(_explain_layer(name, module, problem_of(module, args[0], y), level))
 
             handles.append(module.register_forward_hook(hook))
     try:

@@ -26,7 +26,8 @@ def _op_library() -> str:
 
 
 def info() -> str:
-    """Versions, what was built, instruction set and caches, and every kernel with its reason against this machine.
+    """Versions, what was built, instruction set and caches, and every kernel with its reason
+    against this machine.
 
     Returns:
         Text for people: ``print(fastconv.info())``, or ``fastconv info`` on the command line.
@@ -42,9 +43,9 @@ def info() -> str:
     if module is None:
         return "\n".join(lines)
     machine = module.machine()
+    caches = f"L1 {machine['l1_bytes'] >> 10} KiB, L2 {machine['l2_bytes'] >> 10} KiB"
     lines += [
-        f"processor     {machine['isa']} on {machine['cores']} cores, "
-        f"L1 {machine['l1_bytes'] >> 10} KiB, L2 {machine['l2_bytes'] >> 10} KiB",
+        f"processor     {machine['isa']} on {machine['cores']} cores, {caches}",
         "",
     ]
     rows = registry.kernels()

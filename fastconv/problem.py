@@ -1,6 +1,8 @@
-"""One convolution, in the field's letters: the record that tables, tests, benchmarks and logs share.
+"""One convolution, in the field's letters: the record that tables, tests, benchmarks and logs
+share.
 
-Mirrors ``csrc/core/problem.h``: both sides write and read the same text (``tests/test_problem.py``).
+Mirrors ``csrc/core/problem.h``: both sides write and read the same text
+(``tests/test_problem.py``).
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def kernels(
 ) -> list[Kernel]:
     """Every kernel in the order of choice, each with its reason against ``problem``.
 
-    Without a problem the reasons are the machine's alone. An install without native kernels has none.
+    Without a problem the reasons are the machine's alone. An install without native kernels has
+    none.
 
     Args:
         problem: a ``ConvProblem`` or its text.

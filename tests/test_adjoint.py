@@ -1,4 +1,6 @@
-"""<conv(x, w), dy> = <x, dgrad(dy, w)> = <w, wgrad(x, dy)> for every row, exactly: on integers sums have no error."""
+"""<conv(x, w), dy> = <x, dgrad(dy, w)> = <w, wgrad(x, dy)> for every row, exactly: on integers sums
+have no error.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def run(kernel: registry.Kernel, p: ConvProblem, data: inputs.Operands) -> float
     dy = inputs.to_layout(inputs.to_bits(data.dy, p.dtype), p.y_layout)
     w = inputs.to_bits(data.w, p.dtype)
     if kernel.direction == "wgrad":
-        return float((core.wgrad(kernel.name, p.encode(), x, dy).reshape(data.w.shape) * data.w).sum())
+        return float(
+            (core.wgrad(kernel.name, p.encode(), x, dy).reshape(data.w.shape) * data.w).sum()
+        )
     if kernel.direction == "fprop":
         y = core.fprop(kernel.name, p.encode(), x, w)
         return float((y.reshape(dy.shape).astype(float) * dy).sum())
@@ -39,7 +43,9 @@ def test_adjoint(kernel: registry.Kernel) -> None:
         bound = tolerance.real(p, kernel.direction, kernel.numerics, data.largest**2)
         exact = kernel.numerics != "winograd_f4"
         size = np.sqrt(data.dy.size if kernel.direction == "fprop" else data.x.size)
-        assert abs(run(kernel, p, data) - want) <= (0 if exact else bound.atol * size * data.largest), case.name
+        assert abs(run(kernel, p, data) - want) <= (
+            0 if exact else bound.atol * size * data.largest
+        ), case.name
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -59,6 +65,10 @@ def test_adjoint_problem(case: shapes.Case) -> None:
         pytest.skip("strided")
     a = ConvProblem.decode(core.adjoint(p.encode()))
     data = inputs.operands(p, integers=True, seed=5)
-    turned = data.w.reshape(p.groups, p.K_per_group, p.C_per_group, p.T, p.R, p.S)[..., ::-1, ::-1, ::-1]
+    turned = data.w.reshape(p.groups, p.K_per_group, p.C_per_group, p.T, p.R, p.S)[
+        ..., ::-1, ::-1, ::-1
+    ]
     turned = turned.swapaxes(1, 2).reshape(p.C, p.K_per_group, p.T, p.R, p.S)
-    np.testing.assert_array_equal(reference.fprop(a, data.dy, turned), reference.dgrad(p, data.dy, data.w))
+    np.testing.assert_array_equal(
+        reference.fprop(a, data.dy, turned), reference.dgrad(p, data.dy, data.w)
+    )

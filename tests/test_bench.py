@@ -13,10 +13,10 @@ fastconv = pytest.importorskip("fastconv")
 if not hasattr(fastconv, "enabled"):
     pytest.skip("the op library is not there", allow_module_level=True)
 
-from fastconv import cli  # noqa: E402
-from fastconv.bench import gate, report, timing, workloads  # noqa: E402
-from fastconv.bench import run as bench  # noqa: E402
-from fastconv.problem import ConvProblem  # noqa: E402
+from fastconv import cli
+from fastconv.bench import gate, report, timing, workloads
+from fastconv.bench import run as bench
+from fastconv.problem import ConvProblem
 
 
 def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
@@ -43,7 +43,18 @@ def test_quick(
     )
     monkeypatch.setattr(timing, "QUICK", timing.Effort(2, 0.0, 0.0005, 0.1))
     file = tmp_path / "out" / "result.json"
-    words = ["bench", "--quick", "--direction", direction, "--regime", regime, "--threads", "1", "--batch", "2"]
+    words = [
+        "bench",
+        "--quick",
+        "--direction",
+        direction,
+        "--regime",
+        regime,
+        "--threads",
+        "1",
+        "--batch",
+        "2",
+    ]
     before = torch.get_num_threads()
     try:
         assert cli.main([*words, "--json", str(file)]) == 0
@@ -69,7 +80,13 @@ def test_quick(
 
 def test_sets_are_whole() -> None:
     """The networks' convolutions, counted."""
-    for name, count in (("resnet18", 20), ("resnet50", 53), ("vgg16", 13), ("mobilenetv2", 52), ("resnext50", 53)):
+    for name, count in (
+        ("resnet18", 20),
+        ("resnet50", 53),
+        ("vgg16", 13),
+        ("mobilenetv2", 52),
+        ("resnext50", 53),
+    ):
         assert sum(case.count for case in workloads.read_set(name)) == count
     for name in workloads.set_names():
         for case in workloads.read_set(name):

@@ -12,7 +12,7 @@ fastconv = pytest.importorskip("fastconv")
 if not hasattr(fastconv, "enabled"):
     pytest.skip("the op library is not there", allow_module_level=True)
 
-from fastconv import cli, registry  # noqa: E402
+from fastconv import cli, registry
 
 
 def test_info_lists_every_row(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastconv import registry  # noqa: E402
-from fastconv.explain import explain  # noqa: E402
+from fastconv import registry
+from fastconv.explain import explain
 
 
 def test_problems() -> None:
@@ -26,7 +26,9 @@ def test_problems() -> None:
         "n2_c16_h10w11_k4_r1s1_st1_pd0_dl1_g1_nchw",
     ]
     last = model.to(memory_format=torch.channels_last)
-    problems = [layer.problem for layer in explain(last, x.contiguous(memory_format=torch.channels_last))]
+    problems = [
+        layer.problem for layer in explain(last, x.contiguous(memory_format=torch.channels_last))
+    ]
     assert all(p is not None and p.y_layout == "nhwc" for p in problems)
 
 

@@ -18,7 +18,12 @@ NARROWER = ORDER[: ORDER.index(core.machine()["isa"])]
 def python(isa: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"FASTCONV_CPU_ISA": isa}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -34,7 +39,9 @@ def test_masked_rows_say_so(isa: str) -> None:
     for line in lines[1:]:
         _, target, reason = line.split(" ", 2)
         masked = ORDER.index(target) > ORDER.index(isa)
-        assert reason == ("masked off by the environment variable FASTCONV_CPU_ISA" if masked else "None")
+        assert reason == (
+            "masked off by the environment variable FASTCONV_CPU_ISA" if masked else "None"
+        )
 
 
 @pytest.mark.parametrize("isa", NARROWER)

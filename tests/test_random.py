@@ -33,7 +33,9 @@ def problems(draw: st.DrawFn) -> ConvProblem:
     for name in ("x_layout", "y_layout"):
         fields[name] = draw(st.sampled_from(["nhwc", "nhwc", "nchw"]))
     problem = ConvProblem(**fields)  # type: ignore[arg-type]
-    if draw(st.integers(0, 4)) == 0:  # uneven padding: up to one output more or less than the formula's
+    if (
+        draw(st.integers(0, 4)) == 0
+    ):  # uneven padding: up to one output more or less than the formula's
         problem = problem.replace(P=problem.P + draw(st.integers(0, 1)), Q=max(problem.Q - 1, 0))
     return problem
 

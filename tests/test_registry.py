@@ -22,7 +22,7 @@ def test_names_follow_the_grammar(row: registry.Kernel) -> None:
     assert match, row.name
     assert match[1] == row.direction
     assert (match[3] or "cpu") == row.target
-    assert row.algorithm in row.name
+    assert (row.algorithm == "ref") == row.name.endswith("_ref")
     if row.numerics != "exact":
         assert row.numerics in row.name
 
@@ -45,7 +45,9 @@ def test_the_reference_is_last_and_takes_everything(direction: Direction) -> Non
 def test_every_row_is_exercised(row: registry.Kernel) -> None:
     if row.reason is not None:
         pytest.skip(row.reason)
-    taken = [case for case in shapes.basic() if core.why_not(row.name, case.problem.encode()) is None]
+    taken = [
+        case for case in shapes.basic() if core.why_not(row.name, case.problem.encode()) is None
+    ]
     assert taken, f"no shape of basic.txt reaches {row.name}: add one"
 
 
@@ -54,7 +56,9 @@ def test_every_row_is_exercised(row: registry.Kernel) -> None:
 def test_choice(case: shapes.Case, direction: Direction) -> None:
     rows = registry.kernels(case.problem, direction)
     willing = [row.name for row in rows if row.auto_reason is None]
-    assert registry.chosen(case.problem, direction, must_win=True) == (willing[0] if willing else None)
+    assert registry.chosen(case.problem, direction, must_win=True) == (
+        willing[0] if willing else None
+    )
     anyway = registry.chosen(case.problem, direction)
     assert anyway in [row.name for row in rows if row.reason is None]
     if willing:

@@ -28,7 +28,10 @@ def matrices(m: int) -> tuple[Matrix, Matrix, Matrix]:
 
 def correlate(d: Matrix, g: Matrix, m: int) -> Matrix:
     return np.array(
-        [[sum(d[i + r, j + s] * g[r, s] for r in range(3) for s in range(3)) for j in range(m)] for i in range(m)],
+        [
+            [sum(d[i + r, j + s] * g[r, s] for r in range(3) for s in range(3)) for j in range(m)]
+            for i in range(m)
+        ],
         dtype=object,
     )
 
@@ -43,7 +46,10 @@ def test_basis(m: int) -> None:
     assert Bt.shape == (n, n)
     for i in range(n):
         for r in range(3):
-            d, g = np.array([Fraction(k == i) for k in range(n)]), np.array([Fraction(k == r) for k in range(3)])
+            d, g = (
+                np.array([Fraction(k == i) for k in range(n)]),
+                np.array([Fraction(k == r) for k in range(3)]),
+            )
             want = [sum(d[o + s] * g[s] for s in range(3)) for o in range(m)]
             assert list(At @ ((G @ g) * (Bt @ d))) == want
 
@@ -52,8 +58,13 @@ def test_basis(m: int) -> None:
 def test_two_dimensions(m: int) -> None:
     At, G, Bt = matrices(m)
     random = np.random.default_rng(0)
-    d = np.array([[Fraction(int(v)) for v in row] for row in random.integers(-9, 9, (m + 2, m + 2))], dtype=object)
-    g = np.array([[Fraction(int(v)) for v in row] for row in random.integers(-9, 9, (3, 3))], dtype=object)
+    d = np.array(
+        [[Fraction(int(v)) for v in row] for row in random.integers(-9, 9, (m + 2, m + 2))],
+        dtype=object,
+    )
+    g = np.array(
+        [[Fraction(int(v)) for v in row] for row in random.integers(-9, 9, (3, 3))], dtype=object
+    )
     have = At @ ((G @ g @ G.T) * (Bt @ d @ Bt.T)) @ At.T
     assert (have == correlate(d, g, m)).all()
 

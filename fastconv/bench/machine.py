@@ -70,7 +70,9 @@ def versions(peers: list[str]) -> dict[str, str | None]:
 
 
 def commit() -> str | None:
-    """The commit of the source tree this package lies in; None for an installed package. `+` marks local changes."""
+    """The commit of the source tree this package lies in; None for an installed package. `+` marks
+    local changes.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

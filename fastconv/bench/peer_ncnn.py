@@ -28,7 +28,7 @@ def make(t: Tensors, task: Task) -> Any:
     p = t.problem
     if task != "fprop" or p.dtype != "f32" or p.N != 1 or min(t.padding) < 0:
         return None
-    import ncnn
+    import ncnn  # type: ignore[import-untyped, import-not-found, unused-ignore]
     import numpy as np
 
     net = ncnn.Net()

@@ -62,7 +62,7 @@ def make(t: Tensors, task: Task) -> Any:
     p = t.problem
     if task != "fprop" or p.dtype != "f32" or min(*t.padding, p.N - 1) < 0:
         return None
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -35,7 +35,9 @@ class Peer:
 
 
 def aten_call(t: Tensors, task: Task) -> Call:
-    """The layer by PyTorch's own functions; under ``fastconv.enabled()`` these reach fastconv's kernels."""
+    """The layer by PyTorch's own functions; under ``fastconv.enabled()`` these reach fastconv's
+    kernels.
+    """
     if task == "fprop":
         return lambda: conv2d(t.x, t.w, None, t.stride, t.padding, t.dilation, t.problem.groups)
     if task == "step":

@@ -14,7 +14,9 @@ EXTRA = ("onnxruntime", "ncnn")
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """A figure to reach: over the layers that ``pattern`` matches, a geometric mean and a least ratio."""
+    """A figure to reach: over the layers that ``pattern`` matches, a geometric mean and a least
+    ratio.
+    """
 
     text: str
     pattern: str

@@ -11,6 +11,7 @@ import torch
 from fastconv import registry
 from fastconv.bench import gate, machine, peers, timing, workloads
 from fastconv.bench.workloads import Workload
+from fastconv.policy import last_kernel
 from fastconv.problem import DIRECTIONS, ConvProblem, Direction
 
 SCHEMA = 1
@@ -53,13 +54,18 @@ class Progress:
             self._stream.flush()
 
 
-def kernels_of(
-    problem: ConvProblem, task: workloads.Task, regime: peers.Regime
-) -> dict[Direction, str | None]:
-    """The kernel that runs each direction; None where torch's own does, as no row is known to beat it."""
+def kernels_of(call: peers.Call, task: workloads.Task) -> dict[Direction, str | None]:
+    """The kernel that ran each direction of a call; None where torch's own did."""
+    call()
     directions: list[Direction] = list(DIRECTIONS) if task == "step" else [task]
-    must_win = regime == "unpacked" or task != "fprop"
-    return {each: registry.chosen(problem, each, must_win=must_win) for each in directions}
+    return {each: last_kernel(each) for each in directions}
+
+
+def numerics_of(kernels: dict[Direction, str | None]) -> dict[Direction, str]:
+    """The class of each kernel; torch's are plain sums."""
+    return {
+        each: registry.find(name).numerics if name else "exact" for each, name in kernels.items()
+    }
 
 
 def run_one(
@@ -72,11 +78,7 @@ def run_one(
     """
     tensors = workloads.tensors(work.problem)
     field = peers.field(work.task, settings.regime, peers.others(settings.peers))
-    kernels = kernels_of(work.problem, work.task, settings.regime)
-    numerics: dict[Direction, str] = {
-        each: registry.find(kernel).numerics if kernel else "exact"
-        for each, kernel in kernels.items()
-    }
+    kernels: dict[Direction, str | None] = {}
     want = gate.wanted(tensors, work.task)
     entries, errors = [], {}
     for peer in field:
@@ -85,6 +87,8 @@ def run_one(
             continue
         with peer.scope():
             if peer is field[0]:
+                kernels = kernels_of(call, work.task)
+                numerics = numerics_of(kernels)
                 errors[peer.name] = gate.check(peer.name, tensors, work.task, call, want, numerics)
             elif peer.runtime == "torch":
                 result = gate.parts(call(), work.task)
@@ -94,7 +98,9 @@ def run_one(
         entries.append(timing.Entry(peer, call))
     foreign = timing.measure(entries, effort)
     ours, rest = entries[0], entries[1:]
-    best = min((entry for entry in rest if entry.peer.runtime == "torch"), key=lambda entry: entry.median)
+    best = min(
+        (entry for entry in rest if entry.peer.runtime == "torch"), key=lambda entry: entry.median
+    )
     gflops = work.flops / ours.median * 1e-9
     return {
         "set": work.set_name,
@@ -125,7 +131,8 @@ def run(settings: Settings, stream: TextIO = sys.stderr) -> dict[str, Any]:
     """Measures everything that was asked for.
 
     Returns:
-        What ``--json`` writes: machine, versions, commit, settings, and a row for each layer. A problem that several
+        What ``--json`` writes: machine, versions, commit, settings, and a row for each layer. A
+        problem that several
         sets share is measured once.
     """
     torch.set_num_threads(settings.threads)

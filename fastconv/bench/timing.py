@@ -1,4 +1,6 @@
-"""Interleaved timing: every peer in every round, in turn, so that drift and neighbours touch all alike."""
+"""Interleaved timing: every peer in every round, in turn, so that drift and neighbours touch all
+alike.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ PAUSE = {"torch": 0.012, "onnxruntime": 0.040, "ncnn": 0.012}
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How long one layer is measured: rounds, and per round and peer the seconds of warm-up and of timing.
+    """How long one layer is measured: rounds, and per round and peer the seconds of warm-up and of
+    timing.
 
     After ``limit`` seconds no further round begins, except that there are three at least.
     """
@@ -59,7 +62,9 @@ def _repeat(call: Call, at_least: int, seconds: float) -> float:
 
 
 def busy_elsewhere() -> Callable[[], float]:
-    """Starts a watch; the returned function gives the cores that other processes used since. 0 where unknown."""
+    """Starts a watch; the returned function gives the cores that other processes used since. 0
+    where unknown.
+    """
 
     def machine() -> float:
         try:

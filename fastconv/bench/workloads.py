@@ -51,7 +51,9 @@ def read_set(name: str) -> list[shapes.Case]:
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """One layer to be measured: ``task`` is a direction, or ``"step"`` for forward and backward together."""
+    """One layer to be measured: ``task`` is a direction, or ``"step"`` for forward and backward
+    together.
+    """
 
     set_name: str
     name: str
@@ -71,7 +73,8 @@ def workloads(
 
     Args:
         batch: in place of the sets' own.
-        task: in place of the sets' own, which is ``"step"`` for ``training`` and ``"fprop"`` elsewhere.
+        task: in place of the sets' own, which is ``"step"`` for ``training`` and ``"fprop"``
+        elsewhere.
     """
     names = [member for name in sets for member in GROUPS.get(name, (name,))]
     found: list[Workload] = []
@@ -92,7 +95,9 @@ def workloads(
 
 @dataclasses.dataclass(frozen=True)
 class Tensors:
-    """Operands in NCHW: ``x`` [N,C,H,W], ``w`` [K,C/groups,R,S], ``dy`` [N,K,P,Q]; values in [-1, 1]."""
+    """Operands in NCHW: ``x`` [N,C,H,W], ``w`` [K,C/groups,R,S], ``dy`` [N,K,P,Q]; values in [-1,
+    1].
+    """
 
     problem: ConvProblem
     x: torch.Tensor

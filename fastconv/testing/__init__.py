@@ -1,1 +1,3 @@
-"""What tests and benchmarks share: shapes, inputs, the oracle in NumPy, and the one table of tolerances."""
+"""What tests and benchmarks share: shapes, inputs, the oracle in NumPy, and the one table of
+tolerances.
+"""

@@ -53,7 +53,8 @@ def _filter(array: npt.NDArray[Any], krsc: bool, offset: int) -> npt.NDArray[Any
 def failure(kernel: Kernel, p: ConvProblem, setting: Setting, seed: int = 0) -> str | None:
     """None where the kernel is right, else what is wrong in words.
 
-    Right means: equal on integers where the class promises it, else within the tolerance; every element written;
+    Right means: equal on integers where the class promises it, else within the tolerance; every
+    element written;
     nothing written outside.
     """
     core = built_core()

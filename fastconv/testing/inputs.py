@@ -39,7 +39,8 @@ def from_bits(array: Array, dtype: str) -> npt.NDArray[np.float64]:
 class Guarded:
     """A C-contiguous array of NaN between two bands, ``offset`` elements off a 64-byte boundary.
 
-    The bands of an output hold sentinels (``intact``); those of an input NaN, so that a value read there shows.
+    The bands of an output hold sentinels (``intact``); those of an input NaN, so that a value read
+    there shows.
     """
 
     def __init__(

@@ -1,7 +1,9 @@
 """The one table of tolerances: no test has a number of its own.
 
-A bound is ``factor * growth(depth) * eps(accumulator) * scale`` absolute, plus ``2 * eps(output)`` relative, where
-``depth`` counts the products of one output and ``scale`` is the largest product that can occur. The factors were
+A bound is ``factor * growth(depth) * eps(accumulator) * scale`` absolute, plus ``2 * eps(output)``
+relative, where
+``depth`` counts the products of one output and ``scale`` is the largest product that can occur. The
+factors were
 fixed from measured errors over the shape set; loosening one is a change of its own with its reason.
 ``csrc/tools/kernel_test.cc`` has the same table.
 """
@@ -51,9 +53,12 @@ def accumulator(dtype: str) -> str:
 def growth(depth: int) -> float:
     """How the error of a sum of ``depth`` independent products grows, in roundings of one product.
 
-    The products' own roundings add up like a random walk, with the root of the depth. Each addition into one running
-    sum rounds by that sum's size, which itself grows with the root: together linear, with a small constant. Uniform
-    inputs give 0.096 * depth as the root of the mean square, and about eleven times that at worst among a million.
+    The products' own roundings add up like a random walk, with the root of the depth. Each addition
+    into one running
+    sum rounds by that sum's size, which itself grows with the root: together linear, with a small
+    constant. Uniform
+    inputs give 0.096 * depth as the root of the mean square, and about eleven times that at worst
+    among a million.
     """
     return math.sqrt(depth) + depth / 3
 
@@ -61,7 +66,8 @@ def growth(depth: int) -> float:
 def real(
     problem: ConvProblem, direction: Direction, numerics: str = "exact", scale: float = 1.0
 ) -> Tolerance:
-    """The bound for real inputs whose products are at most ``scale``, against the same sums in float64.
+    """The bound for real inputs whose products are at most ``scale``, against the same sums in
+    float64.
 
     For a float64 problem the yardstick itself rounds as often: the bound counts both.
     """
@@ -71,9 +77,11 @@ def real(
 
 
 def is_exact_on_integers(dtype: str, numerics: str, largest_sum: float) -> bool:
-    """Whether integer inputs must give equal results: true sums, and transforms that are exact in binary.
+    """Whether integer inputs must give equal results: true sums, and transforms that are exact in
+    binary.
 
-    F(4x4) divides by 6 and 24, which binary fractions do not have. F(2x2) halves twice; its intermediate sums are up
+    The filter's transform of F(4x4) has constants that are no binary fractions. F(2x2) halves
+    twice; its intermediate sums are up
     to four times as large.
     """
     if numerics == "winograd_f4":
