@@ -1,7 +1,7 @@
 """The conv family under autograd: fprop, dgrad and wgrad, each one's derivative made of the others.
 
 Two ways lead to the same kernels. In eager an `autograd.Function` with `jvp` and `vmap` calls the
-short ops (`_conv`, `conv_backward`): forward mode and `torch.func` need the Function. Under a
+short ops (`_conv`, `_conv_backward`): forward mode and `torch.func` need the Function. Under a
 compiler, a dispatch mode or for a tensor subclass the public ops are called, whose formula is
 registered: compilers need that. `conv`, `conv_dgrad` and `conv_wgrad` below take the right one.
 
