@@ -7,17 +7,25 @@ and `fastconv.convert(model)` call them explicitly. `fastconv.info()` says what 
 from fastconv import functional, nn
 from fastconv.convert import Report, convert
 from fastconv.enable import disable, enable, enabled, is_enabled
+from fastconv.explain import explain
+from fastconv.info import info
 from fastconv.policy import get_precision, last_kernel, precision, set_precision, use
+from fastconv.problem import ConvProblem
+from fastconv.registry import kernels
 
 __all__ = [
+    "ConvProblem",
     "Report",
     "convert",
     "disable",
     "enable",
     "enabled",
+    "explain",
     "functional",
     "get_precision",
+    "info",
     "is_enabled",
+    "kernels",
     "last_kernel",
     "nn",
     "precision",

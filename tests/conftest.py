@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Before fastconv is loaded: no valid problem may reach torch's kernel.
+os.environ.setdefault("FASTCONV_FALLBACK", "error")
+
 import numpy as np
 import pytest
 

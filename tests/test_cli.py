@@ -8,10 +8,6 @@ from pathlib import Path
 
 import pytest
 
-fastconv = pytest.importorskip("fastconv")
-if not hasattr(fastconv, "enabled"):
-    pytest.skip("the op library is not there", allow_module_level=True)
-
 from fastconv import cli, registry
 
 
@@ -58,7 +54,6 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
     from fastconv import demo
 
     result = demo.run(threads=2, rounds=1)

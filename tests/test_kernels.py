@@ -7,11 +7,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastconv import _core as core
 from fastconv import registry
 from fastconv.problem import ELEMENT_SIZE, ConvProblem
 from fastconv.testing import check, inputs, shapes
 
-core = pytest.importorskip("fastconv._core", reason="no native kernels were built")
 RUNNABLE = [kernel for kernel in registry.kernels() if kernel.reason is None]
 CASES = shapes.basic()
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-fastconv = pytest.importorskip("fastconv")
-if not hasattr(fastconv, "nn"):
-    pytest.skip("the op library is not there", allow_module_level=True)
-
+import fastconv
 from fastconv.models import resnet18
 
 

@@ -45,14 +45,12 @@ def test_round_trip(problem: ConvProblem) -> None:
     assert ConvProblem.decode(problem.encode()) == problem
 
 
-@pytest.mark.skipif(native is None, reason="no native kernels were built")
 @given(problems())
 def test_cpp_writes_the_same_text(problem: ConvProblem) -> None:
     assert native is not None
     assert native.canonical(problem.encode()) == problem.encode()
 
 
-@pytest.mark.skipif(native is None, reason="no native kernels were built")
 @given(st.text("nchwkrstpdlgxzq0123456789_-", max_size=30))
 def test_cpp_refuses_the_same_text(text: str) -> None:
     def answer(read: object) -> str | None:

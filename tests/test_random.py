@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from fastconv import _core as core
 from fastconv import registry
 from fastconv.problem import ConvProblem
 from fastconv.testing import check
 
-core = pytest.importorskip("fastconv._core", reason="no native kernels were built")
 RUNNABLE = [kernel for kernel in registry.kernels() if kernel.reason is None]
 
 

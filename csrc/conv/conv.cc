@@ -161,8 +161,8 @@ bool run(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args)
   for (int64_t n = 0; n == 0 || n < problem.N; n += part.N) {
     if (problem.N - n < part.N) part.N = inner_part.N = problem.N - n;
     const auto image = [&](const void* base, bool y) {
-      const int64_t elements = n * (y ? problem.K * problem.Z * problem.P * problem.Q
-                                      : problem.C * problem.D * problem.H * problem.W);
+      const int64_t elements =
+          n * (y ? problem.K * problem.Z * problem.P * problem.Q : problem.C * problem.D * problem.H * problem.W);
       return base ? static_cast<const char*>(base) + elements * element_size(problem.dtype) : nullptr;
     };
     inner.x = image(args.x, false);

@@ -10,8 +10,8 @@
 #include <cstdio>
 #include <memory>
 
-#include "tools/cases.h"
 #include "core/cpu/thread_pool.h"
+#include "tools/cases.h"
 
 namespace fastconv {
 namespace {
@@ -22,10 +22,13 @@ struct Operands {
   explicit Operands(const ConvProblem& p)
       : x(bytes(p, p.x_elements())), w(bytes(p, p.w_elements())), y(bytes(p, p.y_elements())) {
     Random random(1);
-    for (auto [data, count] : {std::pair{x.data(), p.x_elements()}, {w.data(), p.w_elements()}, {y.data(), p.y_elements()}})
+    for (auto [data, count] :
+         {std::pair{x.data(), p.x_elements()}, {w.data(), p.w_elements()}, {y.data(), p.y_elements()}})
       for (int64_t i = 0; i < count; ++i) set(data, p.dtype, i, random.real());
   }
-  static size_t bytes(const ConvProblem& p, int64_t count) { return static_cast<size_t>(count * element_size(p.dtype)); }
+  static size_t bytes(const ConvProblem& p, int64_t count) {
+    return static_cast<size_t>(count * element_size(p.dtype));
+  }
   Bytes x, w, y;
 };
 

@@ -2,15 +2,15 @@
 //
 //   kernel_test fastconv/testing/shapes/basic.txt [--kernel substring] [--threads n]
 //
-// Integers first (equal for exact rows and F(2x2)), then reals against the bound of fastconv/testing/tolerance.py. Outputs
-// start as NaN; buffers end where their data ends, so that sanitizers see a step outside.
+// Integers first (equal for exact rows and F(2x2)), then reals against the bound of fastconv/testing/tolerance.py.
+// Outputs start as NaN; buffers end where their data ends, so that sanitizers see a step outside.
 
 #include <cmath>
 #include <cstdio>
 
 #include "core/cpu/machine.h"
-#include "tools/cases.h"
 #include "core/cpu/thread_pool.h"
+#include "tools/cases.h"
 
 namespace fastconv {
 namespace {
@@ -140,19 +140,23 @@ bool check(const ConvRow& row, const Case& one, const Setting& setting) {
   run_row(row, p, first.data(), second.data(), out.data(), epilogue, filter_layout);
 
   double largest = 0;
-  for (int64_t i = 0; i < extents.out; ++i) largest = std::fmax(largest, std::fabs(get(expected.data(), DType::kFloat64, i)));
+  for (int64_t i = 0; i < extents.out; ++i)
+    largest = std::fmax(largest, std::fabs(get(expected.data(), DType::kFloat64, i)));
   const bool equal = setting.integers && row.numerics != Numerics::kWinogradF4 &&
                      (p.dtype == DType::kFloat32 || p.dtype == DType::kFloat64);
   const double accumulator = p.dtype == DType::kFloat64 ? 0x1p-53 : 0x1p-24;
   const double magnitude = setting.integers ? 4 : 1;
-  const double absolute = equal ? 0 : factor(row.numerics) * growth(depth(p, row.direction)) * accumulator * magnitude * 2;
+  const double absolute =
+      equal ? 0 : factor(row.numerics) * growth(depth(p, row.direction)) * accumulator * magnitude * 2;
   for (int64_t i = 0; i < extents.out; ++i) {
     const double have = get(out.data(), p.dtype, i), want = get(expected.data(), DType::kFloat64, i);
     const double bound = equal ? 0 : absolute + 2 * epsilon(p.dtype) * std::fabs(want);
     if (!(std::fabs(have - want) <= bound)) {
-      std::printf("FAIL %s %s (%s) integers=%d epilogue=%d krsc=%d unaligned=%d: element %lld is %.9g, not %.9g (bound %.3g, largest %.3g)\n",
-                  row.name, one.name.c_str(), encode(p).c_str(), setting.integers, setting.epilogue, setting.krsc,
-                  setting.unaligned, static_cast<long long>(i), have, want, bound, largest);
+      std::printf(
+          "FAIL %s %s (%s) integers=%d epilogue=%d krsc=%d unaligned=%d: element %lld is %.9g, not %.9g (bound %.3g, "
+          "largest %.3g)\n",
+          row.name, one.name.c_str(), encode(p).c_str(), setting.integers, setting.epilogue, setting.krsc,
+          setting.unaligned, static_cast<long long>(i), have, want, bound, largest);
       return false;
     }
   }

@@ -67,7 +67,7 @@ def _prepacked(t: Tensors, task: Task) -> Call | None:
     if (
         task != "fprop"
         or t.problem.dtype not in ("f32", "bf16")
-        or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        or not torch.backends.mkldnn.is_available()
     ):
         return None
     t = t.to(torch.channels_last)

@@ -1,5 +1,5 @@
-// dbias[k] = sum over n, z, p, q of dy. Each thread sums whole channels in pixel order, so the result does not depend on
-// the number of threads.
+// dbias[k] = sum over n, z, p, q of dy. Each thread sums whole channels in pixel order, so the result does not depend
+// on the number of threads.
 
 #include "conv/conv.h"
 #include "conv/cpu/ref.h"
@@ -33,8 +33,7 @@ void run_typed(const ConvProblem& p, const T* dy, T* dbias) {
       const int64_t end = row + 256 < p.N * pixels ? row + 256 : p.N * pixels;
       Accumulator partial[kChannels] = {};
       for (int64_t pixel = row; pixel < end; ++pixel)
-        for (int64_t k = 0; k < count; ++k)
-          partial[k] += static_cast<Accumulator>(read(dy + pixel * p.K + k0 + k));
+        for (int64_t k = 0; k < count; ++k) partial[k] += static_cast<Accumulator>(read(dy + pixel * p.K + k0 + k));
       for (int64_t k = 0; k < count; ++k) sum[k] += partial[k];
     }
     for (int64_t k = 0; k < count; ++k) write(sum[k], dbias + k0 + k);

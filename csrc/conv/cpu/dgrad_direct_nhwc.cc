@@ -1,7 +1,7 @@
 // dx[n,h,w,c] = sum over r,s,k of dy[n, h + pad - r * dilation, ..., k] * w[k,c,r,s], any 2-d problem of unit stride.
 //
-// The direct fprop of the adjoint problem: dy convolved with the flipped filter, C and K exchanged. How the work is cut:
-// direct.h.
+// The direct fprop of the adjoint problem: dy convolved with the flipped filter, C and K exchanged. How the work is
+// cut: direct.h.
 
 #include "conv/cpu/direct.h"
 

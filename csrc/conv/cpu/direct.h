@@ -1,9 +1,9 @@
 // Direct convolution with a register tile of pixels by channels, for fprop and for the dgrad of unit stride.
 //
 // A thread takes a block of output rows, copies the input rows under them into its own buffer with the padding left and
-// right filled in (so that the inner loop has no borders), and passes every filter panel over the block; filter rows that
-// would read padding above or below are left out. With a dense filter the S * C values of one filter row lie next to each
-// other in the copy and form one run of the inner loop.
+// right filled in (so that the inner loop has no borders), and passes every filter panel over the block; filter rows
+// that would read padding above or below are left out. With a dense filter the S * C values of one filter row lie next
+// to each other in the copy and form one run of the inner loop.
 #pragma once
 
 #include "core/cpu/machine.h"
@@ -25,12 +25,12 @@ inline void direct_pack(const ConvProblem& p, const Filter& w, void* packed) {
 
 /// Everything `run_direct` derives from the problem and the machine, in floats and rows.
 struct DirectPlan {
-  int64_t width;                   // of a padded row, in pixels
-  int64_t block;                   // output rows of one image that share a copy
-  int64_t blocks_per_image;        //
-  int64_t padded_rows;             // input rows under a block
-  Grid grid;                       // blocks x panels
-  int64_t buffer;                  // floats of one thread's copy
+  int64_t width;             // of a padded row, in pixels
+  int64_t block;             // output rows of one image that share a copy
+  int64_t blocks_per_image;  //
+  int64_t padded_rows;       // input rows under a block
+  Grid grid;                 // blocks x panels
+  int64_t buffer;            // floats of one thread's copy
 };
 
 inline DirectPlan plan_direct(const ConvProblem& p) {

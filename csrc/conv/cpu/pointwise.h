@@ -66,8 +66,8 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
           const int64_t n = line / p.P, i = line % p.P;
           const int64_t line_start = lines.lines == 1 ? 0 : (n * p.H + i * p.stride_h) * p.W * p.C;
           out.pixel = (line * lines.length + first) * p.K;
-          panel_tile_for(rows, vectors)(x + line_start + first * lines.a_stride + g * packing.C, lines.a_stride, runs, b,
-                                        out);
+          panel_tile_for(rows, vectors)(x + line_start + first * lines.a_stride + g * packing.C, lines.a_stride, runs,
+                                        b, out);
         }
       }
     }

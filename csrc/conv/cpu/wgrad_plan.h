@@ -9,7 +9,6 @@
 namespace fastconv {
 namespace {
 
-
 constexpr int64_t kPixels = 224;  // a block's pixels: a panel of its dy stays in L1 beside the rows of x that stream by
 constexpr int64_t kRowsOfDw = 600;  // rows of dw (r, s, c) per block of channels, where there are as many
 

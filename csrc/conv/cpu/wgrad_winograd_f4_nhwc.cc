@@ -1,10 +1,11 @@
-// dw[k,c,r,s] = sum over n,p,q of x[n,p',q',c] * dy[n,p,q,k] for 3x3 filters of unit stride, by F(4x4, 3x3) turned around.
+// dw[k,c,r,s] = sum over n,p,q of x[n,p',q',c] * dy[n,p,q,k] for 3x3 filters of unit stride, by F(4x4, 3x3) turned
+// around.
 //
 // Where y = At [(G g Gt) * (Bt d B)] A, the gradient of g is Gt [sum over tiles of (Bt d B) * (A dy At)] G: 36 matrix
 // products over the tiles in place of 144 over the pixels (docs/winograd.md). Three steps a chunk of tiles: V[position]
-// [tile][c] from x and U[position][panel][tile][k] from dy; M[position][c][k] = Vt U, one block of channels by one panel
-// of k a task; Gt M G, added to the working dw. After the last chunk a task writes its part of dw. Each sum has one owner
-// and one order, so results do not depend on timing.
+// [tile][c] from x and U[position][panel][tile][k] from dy; M[position][c][k] = Vt U, one block of channels by one
+// panel of k a task; Gt M G, added to the working dw. After the last chunk a task writes its part of dw. Each sum has
+// one owner and one order, so results do not depend on timing.
 
 #include "conv/cpu/winograd_transforms.h"
 #include "conv/cpu/write_dw.h"
@@ -17,14 +18,15 @@ namespace {
 
 using T = Transform<4>;
 constexpr int64_t kM = 4, kPositions = T::kPositions;
-constexpr int64_t kTilesAtOnce = 256;                 // enough that Gt M G is little beside the products
+constexpr int64_t kTilesAtOnce = 256;                      // enough that Gt M G is little beside the products
 constexpr int64_t kTransformed = (int64_t{20} << 20) / 4;  // floats of V and U: they stay in L3
-constexpr int64_t kChannels = 64;                     // rows of M: 36 blocks of 64 x kPanel stay in L2
+constexpr int64_t kChannels = 64;                          // rows of M: 36 blocks of 64 x kPanel stay in L2
 
 /// U = A dy At for one tile whose vectors are dy(p, q), to u[i * position].
 template <class Load>
 FASTCONV_INLINE void transform_dy(Load&& dy, float* u, int64_t position) {
-  const Vec near = broadcast(T::kNear), near2 = broadcast(T::kNear2), far = broadcast(T::kFar), far2 = broadcast(T::kFar2);
+  const Vec near = broadcast(T::kNear), near2 = broadcast(T::kNear2), far = broadcast(T::kFar),
+            far2 = broadcast(T::kFar2);
   const auto spread = [&](Vec y0, Vec y1, Vec y2, Vec y3, Vec(&out)[6]) {
     const Vec even1 = fma(near2, y2, y0), odd1 = fma(near2, y3, y1) * near;
     const Vec even2 = fma(far2, y2, y0), odd2 = fma(far2, y3, y1) * far;
@@ -100,7 +102,8 @@ struct Cut {
   }
   size_t bytes() const {
     const int64_t transformed = kPositions * (v_position + u_position);
-    return static_cast<size_t>(transformed + num_threads() * m_floats + c_blocks * panels * work_floats) * sizeof(float);
+    return static_cast<size_t>(transformed + num_threads() * m_floats + c_blocks * panels * work_floats) *
+           sizeof(float);
   }
 };
 
@@ -130,8 +133,8 @@ struct Call {
     work = m + num_threads() * plan.m_floats;
   }
 
-  /// Calls `transform(load, lanes)` for each vector of the channels of a tile's kSize x kSize pixels from (h, w) on, zero
-  /// outside the image of H x W; `load(r, s)` reads one.
+  /// Calls `transform(load, lanes)` for each vector of the channels of a tile's kSize x kSize pixels from (h, w) on,
+  /// zero outside the image of H x W; `load(r, s)` reads one.
   template <int kSize, class Body>
   FASTCONV_INLINE static void each_vector(const float* image, int64_t H, int64_t W, int64_t C, int64_t h, int64_t w,
                                           Body&& body) {
@@ -154,9 +157,8 @@ struct Call {
     const int64_t j = tile % plan.columns, i = tile / plan.columns % plan.rows, n = tile / (plan.columns * plan.rows);
     if (of_x) {
       const float* image = static_cast<const float*>(args.x) + n * p.H * p.W * p.C;
-      each_vector<6>(image, p.H, p.W, p.C, i * kM - p.pad_h, j * kM - p.pad_w, [&](int64_t c, auto&& d) {
-        T::input(d, v + place * plan.v_row + c, plan.v_position);
-      });
+      each_vector<6>(image, p.H, p.W, p.C, i * kM - p.pad_h, j * kM - p.pad_w,
+                     [&](int64_t c, auto&& d) { T::input(d, v + place * plan.v_row + c, plan.v_position); });
     } else {
       const float* image = static_cast<const float*>(args.dy) + n * p.P * p.Q * p.K;
       each_vector<4>(image, p.P, p.Q, p.K, i * kM, j * kM, [&](int64_t k, auto&& d) {
@@ -178,7 +180,8 @@ struct Call {
           constexpr int MR = decltype(rows)::value;
           Vec acc[MR][kTileVectors];
           clear(acc);
-          accumulate_transposed<MR, kTileVectors>(acc, v + position * plan.v_position + c + row, plan.v_row, b, count, ahead);
+          accumulate_transposed<MR, kTileVectors>(acc, v + position * plan.v_position + c + row, plan.v_row, b, count,
+                                                  ahead);
 #pragma GCC unroll 16
           for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4

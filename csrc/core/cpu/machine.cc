@@ -51,7 +51,8 @@ Target best_target() { return choice().detected < choice().allowed ? choice().de
 
 const char* why_not(Target target) {
   if (target > choice().detected)
-    return target == Target::kAvx512 ? "this processor has no AVX-512 (f, vl, dq, bw)" : "this processor has no AVX2 and FMA";
+    return target == Target::kAvx512 ? "this processor has no AVX-512 (f, vl, dq, bw)"
+                                     : "this processor has no AVX2 and FMA";
   if (target > choice().allowed) return "masked off by the environment variable FASTCONV_CPU_ISA";
   return nullptr;
 }

@@ -33,8 +33,7 @@ void transpose_into(const float* from, int64_t from_stride, int64_t rows, int64_
     for (int64_t j = 0; j < count; j += kLanes) {
       const int64_t n = count - j < kLanes ? count - j : kLanes;
       Vec block[kLanes];
-      for (int64_t i = 0; i < kLanes; ++i)
-        block[i] = k + i < rows ? load(from + (k + i) * from_stride + j, n) : zero();
+      for (int64_t i = 0; i < kLanes; ++i) block[i] = k + i < rows ? load(from + (k + i) * from_stride + j, n) : zero();
       transpose(block);
       for (int64_t i = 0; i < n; ++i) store(to + row_of(j + i) + k, block[i]);
     }
@@ -43,7 +42,8 @@ void transpose_into(const float* from, int64_t from_stride, int64_t rows, int64_
 /// Packs filters of any strides; those that torch keeps (kcrs, krsc, and both seen by a dgrad) by whole vectors.
 inline void pack_panels(const PanelPacking& packing, int64_t R, int64_t S, const Filter& w, float* packed) {
   const int64_t taps = R * S, C = packing.C;
-  const bool kcrs = w.stride_c == taps && (S == 1 || w.stride_s == 1) && (R == 1 || w.stride_r == S) && w.stride_k > taps;
+  const bool kcrs =
+      w.stride_c == taps && (S == 1 || w.stride_s == 1) && (R == 1 || w.stride_r == S) && w.stride_k > taps;
   parallel_for(packing.groups * packing.panels(), [&](int64_t task) {
     const int64_t g = task / packing.panels(), panel = task % packing.panels();
     const int64_t width = packing.vectors(panel) * kLanes, k0 = panel * kPanel;

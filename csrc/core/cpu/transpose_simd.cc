@@ -1,4 +1,5 @@
-// Transposition of floats by square blocks in registers: every line of the source is read once, every line written whole.
+// Transposition of floats by square blocks in registers: every line of the source is read once, every line written
+// whole.
 
 #include "core/cpu/parallel.h"
 #include "core/cpu/simd.h"
