@@ -22,6 +22,8 @@ inline int64_t rows_of_products(const ConvRow& row, const ConvProblem& p, int64_
 inline const char* winograd_loss(const ConvRow& row, const ConvProblem& p) {
   if (p.C_per_group() < 8 || p.K_per_group() < 8) return "few channels: the transforms cost more than they save";
   if (row.direction == Direction::kWgrad) return nullptr;
+  if (p.groups > 1 && p.C_per_group() == 8 && p.K_per_group() == 8)
+    return "groups of 8: half of each merged product multiplies zeros, the grouped kernel does not";
   const int64_t m = row.kernel->algorithm == Algorithm::kWinogradF4 ? 4 : 2, rows = rows_of_products(row, p, m);
   if (rows > rows_of_products(row, p, 1)) return "few outputs: transformed weights are more to read than plain ones";
   if (m == 4 && rows > rows_of_products(row, p, 2)) return "few outputs: F(2x2) has less weight to read";
