@@ -9,8 +9,10 @@ os.environ.setdefault("FASTCONV_FALLBACK", "error")
 
 import numpy as np
 import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
     np.random.seed(0)
+    torch.manual_seed(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 import torch
 
@@ -30,16 +32,19 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_generator() -> None:
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_layers_are_exchangeable(memory_format: torch.memory_format) -> None:
-    plain, ours = resnet18(classes=10, seed=0), resnet18(fastconv.nn, classes=10, seed=1)
-    ours.load_state_dict(plain.state_dict())
-    plain, ours = (m.to(memory_format=memory_format) for m in (plain, ours))
+    """A training step on either namespace, each against float64: eighteen layers of Winograd may add up to a few times
+    what torch's own sums lose.
+    """
     x = torch.randn(2, 3, 64, 64).to(memory_format=memory_format)
-    outputs = []
-    for model in (plain, ours):
-        y = model(x)
+
+    def step(layers: types.ModuleType, dtype: torch.dtype) -> list[torch.Tensor]:
+        model = resnet18(layers, classes=10, seed=0).to(dtype).to(memory_format=memory_format)
+        y = model(x.to(dtype))
         y.square().mean().backward()
-        outputs.append((y.detach(), model.conv1.weight.grad, model.layer4[1].conv2.weight.grad))
-    for want, have in zip(*outputs, strict=True):
-        assert have.shape == want.shape
-        error = (have - want).abs().max() / want.abs().max()
-        assert error < 1e-3
+        weights = (model.conv1.weight, model.layer4[1].conv2.weight)
+        return [y.detach().double(), *(weight.grad.double() for weight in weights)]
+
+    truth, plain = step(torch.nn, torch.float64), step(torch.nn, torch.float32)
+    for want, theirs, ours in zip(truth, plain, step(fastconv.nn, torch.float32), strict=True):
+        assert ours.shape == want.shape
+        assert (ours - want).abs().max() <= 5 * (theirs - want).abs().max()

@@ -42,9 +42,13 @@ def layer_and_input() -> tuple[Conv2d, torch.Tensor]:
     return layer, torch.randn(1, 16, 8, 8).contiguous(memory_format=torch.channels_last)
 
 
+def assert_same(out: torch.Tensor, expected: torch.Tensor) -> None:
+    """A stale pack is wrong in the first digit; F(4x4) errs in the sixth of the largest output."""
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
 def check(layer: Conv2d, x: torch.Tensor) -> None:
-    expected = F.conv2d(x, layer.weight, layer.bias, padding=1)
-    torch.testing.assert_close(layer(x), expected, rtol=1e-3, atol=1e-3)
+    assert_same(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
 
 
 def set_data(layer: Conv2d) -> None:
@@ -136,9 +140,9 @@ def test_packed_tensor_of_the_op(kernel) -> None:
     out = ops.conv(x, layer.weight, layer.bias, *ONE, packed=packed)
     assert fastconv.last_kernel("fprop") == kernel
     expected = F.conv2d(x, layer.weight, layer.bias, padding=1)
-    torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-3)
+    assert_same(out, expected)
     # What was packed for other extents, or is no packed weight at all, is not read.
     other = torch.randn(8, 16, 3, 3)
     for junk in (packed, torch.zeros(1000, dtype=torch.uint8), torch.zeros(0, dtype=torch.uint8)):
         out = ops.conv(x, other, None, *ONE, packed=junk)
-        torch.testing.assert_close(out, F.conv2d(x, other, padding=1), rtol=1e-3, atol=1e-3)
+        assert_same(out, F.conv2d(x, other, padding=1))
