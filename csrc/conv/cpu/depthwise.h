@@ -28,6 +28,7 @@ struct Tile {
   const Epilogue* epilogue;
   int64_t pixel, out_pixel;  // offset of output 0, and from output to output
   int64_t channel, channels;
+  bool streamed;  // outputs go past the caches
 };
 
 /// kTaps taps, neighbours (tap_step 1), at in_step kStep; or any number at any steps where kTaps is 0.
@@ -42,6 +43,7 @@ void run_tile(const Tile& t) {
   const float *in_channels = t.in, *w_channels = t.w;
   float* out_channels = t.out + t.pixel + t.channel;
   const int64_t in_row = t.in_row, in_pixel = t.in_pixel, w_row = t.w_row, w_tap = t.w_tap, w_vector = t.w_vector;
+  const bool streamed = t.streamed;
   const int64_t rows = t.rows, begin = t.begin, end = t.end, out_pixel = t.out_pixel, channels = t.channels;
   for (int64_t c = 0; c < channels; c += kLanes) {
     const int64_t n = kTail ? channels : kLanes;
@@ -84,6 +86,7 @@ void run_tile(const Tile& t) {
       for (int j = 0; j < kTile; ++j, out += out_pixel) {
         const Vec y = apply(clamp, sum[j]);
         if (kTail) store(out, y, n);
+        else if (streamed) stream(out, y);
         else store(out, y);
       }
     } else {
@@ -134,6 +137,7 @@ struct DepthwiseCall {
   const float* in = nullptr;
   const float* packed = nullptr;
   float* out = nullptr;
+  bool streamed = false;
   Epilogue epilogue = {};
   Axis rows[kMaxPhases] = {}, columns[kMaxPhases] = {};
 };
@@ -149,6 +153,7 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
   t.w_row = ah.w_step * d.taps_w * kLanes, t.w_tap = aw.w_step * kLanes, t.w_vector = d.taps_h * d.taps_w * kLanes;
   t.rows = taps.end > taps.begin && aw.taps ? taps.end - taps.begin : 0;
   t.taps = aw.taps;
+  t.streamed = d.streamed;
   t.out = d.out, t.epilogue = &d.epilogue, t.out_pixel = aw.step * C;
   const int64_t in_base = (n * d.in_h + in_row) * d.in_w * C;
   const int64_t w_base = ((ah.w_first + ah.w_step * first_tap) * d.taps_w + aw.w_first) * kLanes;
@@ -179,7 +184,9 @@ inline void run_depthwise(const DepthwiseCall& d) {
   const int64_t vectors = divide_up(d.channels, kLanes);
   const Cut cut = cut_for(d.N * d.out_h, vectors, num_threads());
   parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
-    const DepthwiseCall own = d;  // reading it from another thread's stack would share lines that thread writes
+    DepthwiseCall own = d;  // reading it from another thread's stack would share lines that thread writes
+    const int64_t floats = own.N * own.channels * (own.in_h * own.in_w + own.out_h * own.out_w);
+    own.streamed = outgrows_caches(floats, own.channels, own.out);
     const Range rows = part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts);
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
     const int64_t bytes = (own.rows[0].taps * own.in_w + own.out_w) * static_cast<int64_t>(sizeof(float));
@@ -187,6 +194,7 @@ inline void run_depthwise(const DepthwiseCall& d) {
       for (int64_t phase = 0; phase < own.columns[0].step; ++phase)
         run_row(own, own.rows[h % own.rows[0].step], own.columns[phase], n, h / own.rows[0].step, begin, end);
     });
+    if (own.streamed) flush_streams();
   });
 }
 

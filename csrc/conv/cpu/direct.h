@@ -121,6 +121,7 @@ void run_direct(const ConvProblem& p, const ConvArgs& args) {
   const Tiling tiling = tile_rows(p.Q);
   const int64_t a_stride = p.stride_w * p.C;
 
+  const bool streamed = outgrows_caches(p.x_elements() + p.y_elements(), packing.K, args.out);
   parallel_for(plan.grid.m * plan.grid.n, [&](int64_t part) {
     float* buffer = static_cast<float*>(args.workspace) + part * plan.buffer;
     const Range blocks = part_of(p.N * plan.blocks_per_image, plan.grid.m, part / plan.grid.n);
@@ -139,7 +140,8 @@ void run_direct(const ConvProblem& p, const ConvArgs& args) {
         const int64_t g = panel / packing.panels(), within = panel % packing.panels(), k0 = within * kPanel;
         const float* b = packed + packing.offset(g, within);
         const int64_t vectors = packing.vectors(within);
-        TileOut out{static_cast<float*>(args.out), 0, p.K, g * packing.K + k0, packing.K - k0, &args.epilogue};
+        TileOut out{
+            static_cast<float*>(args.out), 0, p.K, g * packing.K + k0, packing.K - k0, &args.epilogue, streamed};
         for (int64_t row = 0; row < rows; ++row) {
           const Range taps = taps_inside((first_row + row) * p.stride_h - p.pad_h, p.dilation_h, p.R, p.H);
           Runs here = runs;
@@ -154,6 +156,7 @@ void run_direct(const ConvProblem& p, const ConvArgs& args) {
         }
       }
     }
+    if (streamed) flush_streams();
   });
 }
 

@@ -48,6 +48,7 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
   const int64_t block = fitting < 1 ? 1 : fitting;
   const Runs runs{1, 0, 1, 0, packing.C};
 
+  const bool streamed = outgrows_caches(p.x_elements() + p.y_elements(), packing.K, args.out);
   parallel_for(grid.m * grid.n, [&](int64_t part) {
     const Range my_tiles = part_of(tiles, grid.m, part / grid.n), my_panels = part_of(panels, grid.n, part % grid.n);
     for (int64_t begin = my_tiles.begin; begin < my_tiles.end; begin += block) {
@@ -57,7 +58,8 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
         const float* b = packed + packing.offset(g, within);
         const int64_t vectors = packing.vectors(within);
         const int64_t k0 = within * kPanel;
-        TileOut out{static_cast<float*>(args.out), 0, p.K, g * packing.K + k0, packing.K - k0, &args.epilogue};
+        TileOut out{
+            static_cast<float*>(args.out), 0, p.K, g * packing.K + k0, packing.K - k0, &args.epilogue, streamed};
         for (int64_t tile = begin; tile < end; ++tile) {
           const int64_t line = tile / tiling.tiles, first = tile % tiling.tiles * tiling.height;
           const int64_t left = lines.length - first;
@@ -71,6 +73,7 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
         }
       }
     }
+    if (streamed) flush_streams();
   });
 }
 

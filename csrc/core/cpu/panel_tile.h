@@ -23,6 +23,7 @@ struct TileOut {
   int64_t pixel, pixel_stride;
   int64_t channel, channels;  // the first of the tile and how many exist from there
   const Epilogue* epilogue;
+  bool streamed = false;  // past the caches
 };
 
 template <int MR, int NV>
@@ -38,8 +39,11 @@ void panel_tile(const float* a, int64_t a_stride, const Runs& runs, const float*
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j)
-        store(out.data + out.pixel + i * out.pixel_stride + out.channel + j * kLanes, acc[i][j]);
+      for (int j = 0; j < NV; ++j) {
+        float* to = out.data + out.pixel + i * out.pixel_stride + out.channel + j * kLanes;
+        if (out.streamed) stream(to, acc[i][j]);
+        else store(to, acc[i][j]);
+      }
     return;
   }
 #pragma GCC unroll 16

@@ -30,6 +30,9 @@ inline Vec in_register(Vec a) {
 }
 inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 inline void store(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
+/// Past the caches, for outputs larger than they are. `p` is aligned to the vector; `flush_streams` ends a thread's.
+inline void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
+inline void flush_streams() { _mm_sfence(); }
 inline Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec sub(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }

@@ -46,6 +46,9 @@ inline void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof(a.v)); }
 inline void store(float* p, Vec a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = a.v[i];
 }
+/// Where the compiler's vectors have no store past the caches, a plain one.
+inline void stream(float* p, Vec a) { store(p, a); }
+inline void flush_streams() {}
 inline Vec add(Vec a, Vec b) { return {a.v + b.v}; }
 inline Vec sub(Vec a, Vec b) { return {a.v - b.v}; }
 inline Vec mul(Vec a, Vec b) { return {a.v * b.v}; }
