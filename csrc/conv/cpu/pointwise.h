@@ -44,15 +44,17 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
   const int64_t tiles = lines.lines * tiling.tiles, panels = packing.panels() * p.groups;
   const Grid grid = split(num_threads(), tiles, panels, lines.lines * lines.length * p.C, p.K * packing.C);
   const int64_t row_bytes = p.C * static_cast<int64_t>(sizeof(float));
-  const int64_t fitting = static_cast<int64_t>(l2_bytes()) / 3 / (row_bytes * tiling.height);
+  const int64_t fitting = static_cast<int64_t>(l2_bytes()) / 2 / (row_bytes * tiling.height);
   const int64_t block = fitting < 1 ? 1 : fitting;
   const Runs runs{1, 0, 1, 0, packing.C};
 
   const bool streamed = outgrows_caches(p.x_elements() + p.y_elements(), packing.K, args.out);
   parallel_for(grid.m * grid.n, [&](int64_t part) {
     const Range my_tiles = part_of(tiles, grid.m, part / grid.n), my_panels = part_of(panels, grid.n, part % grid.n);
-    for (int64_t begin = my_tiles.begin; begin < my_tiles.end; begin += block) {
-      const int64_t end = begin + block < my_tiles.end ? begin + block : my_tiles.end;
+    const int64_t blocks = divide_up(my_tiles.end - my_tiles.begin, block);
+    for (int64_t i = 0; i < blocks; ++i) {
+      const Range share = part_of(my_tiles.end - my_tiles.begin, blocks, i);
+      const int64_t begin = my_tiles.begin + share.begin, end = my_tiles.begin + share.end;
       for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
         const int64_t g = panel / packing.panels(), within = panel % packing.panels();
         const float* b = packed + packing.offset(g, within);
@@ -65,8 +67,8 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
           const int64_t left = lines.length - first;
           const int64_t rows = left < tiling.height ? left : tiling.height;
           if (rows <= 0) continue;
-          const int64_t n = line / p.P, i = line % p.P;
-          const int64_t line_start = lines.lines == 1 ? 0 : (n * p.H + i * p.stride_h) * p.W * p.C;
+          const int64_t n = line / p.P, row = line % p.P;
+          const int64_t line_start = lines.lines == 1 ? 0 : (n * p.H + row * p.stride_h) * p.W * p.C;
           out.pixel = (line * lines.length + first) * p.K;
           panel_tile_for(rows, vectors)(x + line_start + first * lines.a_stride + g * packing.C, lines.a_stride, runs,
                                         b, out);
