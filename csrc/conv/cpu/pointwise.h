@@ -40,7 +40,8 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
   const PanelPacking packing = pointwise_packing(p);
   const PixelLines lines = pixel_lines(p);
   if (lines.lines * lines.length == 0) return;
-  const Tiling tiling = tile_rows(lines.length);
+  // Rows a multiple of 4 KiB apart fall into one set of L1: no more of them than it has ways to spare.
+  const Tiling tiling = tile_rows(lines.length, lines.a_stride % 1024 == 0 ? least(kTileRows, 8) : kTileRows);
   const int64_t tiles = lines.lines * tiling.tiles, panels = packing.panels() * p.groups;
   const Grid grid = split(num_threads(), tiles, panels, lines.lines * lines.length * p.C, p.K * packing.C);
   const int64_t row_bytes = p.C * static_cast<int64_t>(sizeof(float));
