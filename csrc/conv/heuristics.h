@@ -33,6 +33,8 @@ inline const char* winograd_loss(const ConvRow& row, const ConvProblem& p) {
 inline const char* direct_loss(const ConvRow& row, const ConvProblem& p) {
   if (row.direction == Direction::kWgrad && p.K_per_group() <= 8)
     return "few output channels leave half the lanes of each vector empty";
+  if (row.direction == Direction::kFprop && p.has_unit_stride() && p.C_per_group() * p.R * p.S < 32 && p.K >= 64)
+    return "fewer than 32 products an output: most of the time goes into starting and writing tiles";
   const int64_t written = row.direction == Direction::kDgrad ? p.C_per_group() : p.K_per_group();
   if (row.direction != Direction::kWgrad && p.groups > 1 && written < 16)
     return "groups of few channels leave most lanes of each vector empty";
