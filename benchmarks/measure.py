@@ -15,22 +15,15 @@ from fastconv.bench import machine
 def main() -> int:
     folder = Path(__file__).parent / "results" / machine.slug()
     cores = os.cpu_count() or 1
-    for threads in dict.fromkeys((cores, 1)):
-        for regime in ("packed", "unpacked"):
-            file = folder / f"{regime}-{threads}t.json"
-            words = [
-                "bench",
-                "--set",
-                "all",
-                "--regime",
-                regime,
-                "--threads",
-                str(threads),
-                "--json",
-                str(file),
-            ]
-            if status := cli.main(words):
-                return status
+    runs = [
+        (f"{regime}-{threads}t", ["--set", "all", "--regime", regime, "--threads", str(threads)])
+        for threads in dict.fromkeys((cores, 1))
+        for regime in ("packed", "unpacked")
+    ]
+    peers = ["--set", "dense3x3", "--peers", "ncnn", "--threads", str(cores)]
+    for name, words in [*runs, (f"ncnn-{cores}t", peers)]:
+        if status := cli.main(["bench", *words, "--json", str(folder / f"{name}.json")]):
+            return status
     return cli.main(["demo", "--json", str(folder / "demo.json")])
 
 

@@ -40,7 +40,7 @@ def table(file: Path) -> str:
     machine, versions = result["machine"], result["versions"]
     regime = {"packed": "weights packed once", "unpacked": "weights packed on every call"}
     head = (
-        f"**{machine['cpu']}, {machine['isa']}, {machine['threads']} threads, "
+        f"**{file.parent.name}, {machine['threads']} threads, "
         f"{regime[result['settings']['regime']]}** (torch {versions['torch']}, oneDNN {versions['oneDNN']}, "
         f"peak {machine['fma_peak_gflops']:.0f} GFLOP/s, commit {result['commit']})"
     )

@@ -15,14 +15,19 @@ import torch
 from fastconv.registry import core
 
 
-def cpu_name() -> str:
-    """The processor by its own name."""
+def cpu_fact(name: str) -> str | None:
+    """A line of /proc/cpuinfo, where there is one."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return platform.processor() or platform.machine()
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return model[1].strip() if model else platform.machine()
+        return None
+    found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else None
+
+
+def cpu_name() -> str:
+    """The processor by its own name."""
+    return cpu_fact("model name") or platform.processor() or platform.machine()
 
 
 def peak(threads: int) -> float | None:
@@ -91,8 +96,9 @@ def commit() -> str | None:
 
 
 def slug() -> str:
-    """The folder of this machine under ``benchmarks/results/``."""
+    """The folder of this machine under ``benchmarks/results/``; the family tells processors of one name apart."""
     words = re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*", " ", cpu_name().lower())
     words = re.sub(r"[^a-z0-9]+", "-", words).strip("-")
     isa = facts().get("isa", platform.machine())
-    return f"{words}-{isa}-{os.cpu_count()}-cores"
+    family = cpu_fact("cpu family")
+    return "-".join(filter(None, (words, family and f"family-{family}", isa, f"{os.cpu_count()}-cores")))
