@@ -167,5 +167,18 @@ inline const char* direct_why_not(const ConvProblem& p) {
   return nullptr;
 }
 
+inline const char* direct_nhwc_why_not(const ConvProblem& p) {
+  if (const char* reason = direct_why_not(p)) return reason;
+  if (p.x_layout != Layout::kNhwc) return "reads channels_last only";
+  return nullptr;
+}
+
+constexpr ConvKernel kDirectNhwc = {.algorithm = Algorithm::kDirect,
+                                    .why_not = direct_nhwc_why_not,
+                                    .run = run_direct<NhwcRows>,
+                                    .workspace = direct_workspace,
+                                    .packed_bytes = direct_packed_bytes,
+                                    .pack = direct_pack};
+
 }  // namespace
 }  // namespace fastconv

@@ -9,10 +9,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_pointwise_nhwc)) = {.algorithm = Algorithm::kPointwise,
-                                                             .why_not = pointwise_why_not,
-                                                             .run = run_pointwise,
-                                                             .packed_bytes = pointwise_packed_bytes,
-                                                             .pack = pointwise_pack};
+FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_pointwise_nhwc)) = kPointwise;
 
 }  // namespace fastconv

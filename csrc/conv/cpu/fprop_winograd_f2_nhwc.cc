@@ -3,17 +3,7 @@
 #include "conv/cpu/winograd.h"
 
 namespace fastconv {
-namespace {
 
-void run(const ConvProblem& p, const ConvArgs& args) { Winograd<2>::run(p, args, args.x); }
-
-}  // namespace
-
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_winograd_f2_nhwc)) = {.algorithm = Algorithm::kWinogradF2,
-                                                               .why_not = Winograd<2>::why_not,
-                                                               .run = run,
-                                                               .workspace = Winograd<2>::workspace,
-                                                               .packed_bytes = Winograd<2>::packed_bytes,
-                                                               .pack = Winograd<2>::pack};
+FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_winograd_f2_nhwc)) = kWinograd<2>;
 
 }  // namespace fastconv

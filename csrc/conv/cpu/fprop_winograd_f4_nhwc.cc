@@ -3,17 +3,7 @@
 #include "conv/cpu/winograd.h"
 
 namespace fastconv {
-namespace {
 
-void run(const ConvProblem& p, const ConvArgs& args) { Winograd<4>::run(p, args, args.x); }
-
-}  // namespace
-
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_winograd_f4_nhwc)) = {.algorithm = Algorithm::kWinogradF4,
-                                                               .why_not = Winograd<4>::why_not,
-                                                               .run = run,
-                                                               .workspace = Winograd<4>::workspace,
-                                                               .packed_bytes = Winograd<4>::packed_bytes,
-                                                               .pack = Winograd<4>::pack};
+FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_winograd_f4_nhwc)) = kWinograd<4>;
 
 }  // namespace fastconv

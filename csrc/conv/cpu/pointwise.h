@@ -80,5 +80,11 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
   });
 }
 
+constexpr ConvKernel kPointwise = {.algorithm = Algorithm::kPointwise,
+                                   .why_not = pointwise_why_not,
+                                   .run = run_pointwise,
+                                   .packed_bytes = pointwise_packed_bytes,
+                                   .pack = pointwise_pack};
+
 }  // namespace
 }  // namespace fastconv

@@ -132,9 +132,9 @@ struct Winograd {
     Grid grid;
     WinogradPlan plan;
 
-    Call(const ConvProblem& problem, const ConvArgs& args, const float* input)
+    Call(const ConvProblem& problem, const ConvArgs& args)
         : p(problem),
-          x(input),
+          x(static_cast<const float*>(args.x)),
           y(static_cast<float*>(args.out)),
           epilogue(args.epilogue),
           packed(static_cast<const float*>(args.packed)),
@@ -274,13 +274,21 @@ struct Winograd {
     }
   };
 
-  static void run(const ConvProblem& p, const ConvArgs& args, const void* x) {
-    const Call call(p, args, static_cast<const float*>(x));
+  static void run(const ConvProblem& p, const ConvArgs& args) {
+    const Call call(p, args);
     if (call.grid.tiles == 0) return;
     if (call.plan.shared) call.run_shared();
     else call.run_blocks();
   }
 };
+
+template <int kM>
+constexpr ConvKernel kWinograd = {.algorithm = kM == 2 ? Algorithm::kWinogradF2 : Algorithm::kWinogradF4,
+                                  .why_not = Winograd<kM>::why_not,
+                                  .run = Winograd<kM>::run,
+                                  .workspace = Winograd<kM>::workspace,
+                                  .packed_bytes = Winograd<kM>::packed_bytes,
+                                  .pack = Winograd<kM>::pack};
 
 }  // namespace
 }  // namespace fastconv
