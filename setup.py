@@ -50,13 +50,15 @@ class CMakeBuild(build_ext):
     def run(self) -> None:
         in_place = self.inplace or self.editable_mode
         destination = ROOT if in_place else Path(self.build_lib).resolve()
-        folder = Path(self.build_temp).resolve()
+        # A fixed folder for the tree that is worked in: what is unchanged is not compiled again.
+        folder = ROOT / "build" / "in-place" if in_place else Path(self.build_temp).resolve()
         configure = [
             "cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
             "-DFASTCONV_TOOLS=OFF",
             f"-DFASTCONV_CUDA={os.environ.get('FASTCONV_CUDA', 'AUTO').upper()}",
             f"-DFASTCONV_TORCH_DIR={torch_folder()}",
             f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja')}",  # an isolated build's own is gone the next time
         ]  # fmt: skip
         jobs = os.environ.get("MAX_JOBS")
         subprocess.run(configure, check=True)
