@@ -101,4 +101,6 @@ def slug() -> str:
     words = re.sub(r"[^a-z0-9]+", "-", words).strip("-")
     isa = facts().get("isa", platform.machine())
     family = cpu_fact("cpu family")
-    return "-".join(filter(None, (words, family and f"family-{family}", isa, f"{os.cpu_count()}-cores")))
+    return "-".join(
+        filter(None, (words, family and f"family-{family}", isa, f"{os.cpu_count()}-cores"))
+    )
