@@ -30,6 +30,8 @@ const char* name_of(Target target) {
     case Target::kCpu: return "cpu";
     case Target::kAvx2: return "avx2";
     case Target::kAvx512: return "avx512";
+    case Target::kSm80: return "sm80";
+    case Target::kSm90a: return "sm90a";
   }
   return "?";
 }

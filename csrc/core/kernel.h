@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "core/host_device.h"
 #include "core/problem.h"
 
 namespace fastconv {
@@ -27,7 +28,7 @@ struct Filter {
   void* data = nullptr;
   int64_t stride_g = 0, stride_k = 0, stride_c = 0, stride_t = 0, stride_r = 0, stride_s = 0;
 
-  int64_t offset(int64_t g, int64_t k, int64_t c, int64_t t, int64_t r, int64_t s) const {
+  FASTCONV_HOST_DEVICE int64_t offset(int64_t g, int64_t k, int64_t c, int64_t t, int64_t r, int64_t s) const {
     return g * stride_g + k * stride_k + c * stride_c + t * stride_t + r * stride_r + s * stride_s;
   }
 };
@@ -48,7 +49,8 @@ struct ConvArgs {
   void* out = nullptr;           // y or dx
   Epilogue epilogue;             // fprop and dgrad
   const void* packed = nullptr;  // what the kernel's `pack` wrote, for kernels that have one
-  void* workspace = nullptr;     // `workspace(problem)` bytes, aligned to 64; contents undefined
+  void* workspace = nullptr;     // `workspace(problem)` bytes, aligned to 64 (CUDA: 256); contents undefined
+  void* stream = nullptr;        // CUDA kernels: the stream, on whose device all pointers lie
 };
 
 /// How a kernel goes about it; `heuristics.h` speaks of algorithms, never of single rows.
@@ -84,7 +86,7 @@ struct ConvKernel {
   extern const ConvKernel name; \
   const ConvKernel name
 
-enum class Target : int8_t { kCpu, kAvx2, kAvx512 };
+enum class Target : int8_t { kCpu, kAvx2, kAvx512, kSm80, kSm90a };
 const char* name_of(Target target);
 
 struct ConvRow {

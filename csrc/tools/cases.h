@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "conv/conv.h"
-#include "core/cpu/half.h"
+#include "core/half.h"
+#include "tools/rows.h"
 
 namespace fastconv {
 
@@ -36,19 +36,19 @@ inline std::vector<Case> read_cases(const std::string& path) {
   return cases;
 }
 
-/// A buffer whose last byte is the last byte of its allocation, so that AddressSanitizer sees a read past the end.
+/// A buffer whose last byte is the last byte of its allocation, so that AddressSanitizer sees a read past the end. With
+/// `unaligned` its first byte lies anywhere.
 class Bytes {
  public:
-  explicit Bytes(size_t size, size_t alignment = 64) : size_(size) {
-    const size_t rounded = (size + alignment - 1) / alignment * alignment;
-    memory_ = static_cast<char*>(std::aligned_alloc(alignment, rounded ? rounded : alignment));
-    data_ = memory_;
-    if (alignment <= 16) data_ = memory_ + (rounded - size);
-    std::memset(memory_, 0xff, rounded ? rounded : alignment);  // NaN in every floating type
+  explicit Bytes(size_t size, bool unaligned = false) : size_(size) {
+    const size_t before = unaligned ? (64 - size % 64) % 64 : 0;
+    memory_ = static_cast<char*>(allocate(256, before + size));
+    data_ = memory_ + before;
+    std::memset(memory_, 0xff, before + size);  // NaN in every floating type
   }
   Bytes(const Bytes&) = delete;
   Bytes& operator=(const Bytes&) = delete;
-  ~Bytes() { std::free(memory_); }
+  ~Bytes() { release(memory_); }
   void* data() { return data_; }
   size_t size() const { return size_; }
 

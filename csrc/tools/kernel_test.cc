@@ -1,6 +1,9 @@
 // Every row on every shape of the files it accepts, against the reference in double: no torch, no Python.
 //
-//   kernel_test fastconv/testing/shapes/basic.txt [--kernel substring] [--threads n]
+//   kernel_test fastconv/testing/shapes/basic.txt [--kernel substring] [--threads n] [--seeds n]
+//
+// The same source is kernel_test_cuda, for the CUDA rows on a GPU, and kernel_test_cuda_on_cpu, for them without one:
+// there `--seeds` orders of execution are tried, and every shape in every dtype.
 //
 // Integers first (equal for exact rows and F(2x2)), then reals against the bound of fastconv/testing/tolerance.py.
 // Outputs start as NaN; buffers end where their data ends, so that sanitizers see a step outside.
@@ -46,11 +49,11 @@ int64_t depth(const ConvProblem& p, Direction direction) {
 /// How the error of a sum grows with its depth: `growth` of fastconv/testing/tolerance.py.
 double growth(int64_t depth) { return std::sqrt(static_cast<double>(depth)) + static_cast<double>(depth) / 3; }
 
-const ConvRow& reference(Direction direction) {
-  const ConvRow* last = nullptr;
-  for (const ConvRow& row : conv_rows())
-    if (row.direction == direction && row.kernel->algorithm == Algorithm::kRef) last = &row;
-  return *last;
+/// The CPU's, whatever is tested.
+const ConvKernel& reference(Direction direction) {
+  return direction == Direction::kFprop   ? conv_fprop_ref
+         : direction == Direction::kDgrad ? conv_dgrad_ref
+                                          : conv_wgrad_ref;
 }
 
 struct Extents {
@@ -70,48 +73,58 @@ struct Setting {
   bool integers, epilogue, krsc, unaligned;
 };
 
-/// Runs a row once. `first` and `second` are the direction's inputs in the order of Extents.
-bool run_row(const ConvRow& row, const ConvProblem& p, void* first, void* second, void* out, const Epilogue& epilogue,
-             Layout filter_layout) {
+/// `first` and `second` are the direction's inputs in the order of Extents.
+ConvArgs args_for(Direction direction, const ConvProblem& p, void* first, void* second, void* out,
+                  const Epilogue& epilogue, Layout filter_layout) {
   ConvArgs args;
   args.epilogue = epilogue;
-  switch (row.direction) {
+  switch (direction) {
     case Direction::kFprop: args.x = first, args.w = dense_filter(second, p, filter_layout), args.out = out; break;
     case Direction::kDgrad: args.dy = first, args.w = dense_filter(second, p, filter_layout), args.out = out; break;
     case Direction::kWgrad: args.x = first, args.dy = second, args.w = dense_filter(out, p, filter_layout); break;
   }
+  return args;
+}
+
+void run_row(const ConvRow& row, const ConvProblem& p, ConvArgs args) {
+#if !defined(FASTCONV_TOOL_CUDA)
   const ConvPlan plan = plan_for(row, p);
-  if (plan.problem.x_layout != p.x_layout || plan.problem.y_layout != p.y_layout) return run(plan, p, args);
-  Bytes workspace(row.kernel->workspace ? row.kernel->workspace(p) : 0);
+  if (plan.problem.x_layout != p.x_layout || plan.problem.y_layout != p.y_layout) {
+    run(plan, p, args);
+    return;
+  }
   Bytes packed(packed_bytes(plan));
-  args.workspace = workspace.data();
   if (row.kernel->pack) {
     row.kernel->pack(p, args.w, packed.data());
     args.packed = packed.data();
   }
+#endif
+  Bytes workspace(row.kernel->workspace ? row.kernel->workspace(p) : 0);
+  args.workspace = workspace.data();
   row.kernel->run(p, args);
-  return true;
+  synchronize();
 }
 
 bool check(const ConvRow& row, const Case& one, const Setting& setting) {
   const ConvProblem& p = one.problem;
   const Extents extents = extents_of(p, row.direction);
-  const size_t alignment = setting.unaligned ? 16 : 64, size = static_cast<size_t>(element_size(p.dtype));
+  const bool unaligned = setting.unaligned && kToolUnaligned;
+  const size_t size = static_cast<size_t>(element_size(p.dtype));
   Random random(7);
   const auto fill = [&](void* data, int64_t count, DType dtype) {
     for (int64_t i = 0; i < count; ++i)
       set(data, dtype, i, setting.integers ? static_cast<double>(random.integer(-2, 2)) : random.real());
   };
   const auto bytes = [&](int64_t count) { return static_cast<size_t>(count) * size; };
-  Bytes first(bytes(extents.first), alignment), second(bytes(extents.second), alignment);
+  Bytes first(bytes(extents.first), unaligned), second(bytes(extents.second), unaligned);
   fill(first.data(), extents.first, p.dtype);
   fill(second.data(), extents.second, p.dtype);
-  Bytes out(bytes(extents.out), alignment), expected(static_cast<size_t>(extents.out) * 8);
+  Bytes out(bytes(extents.out), unaligned), expected(static_cast<size_t>(extents.out) * 8);
 
   const DType wide = p.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   const bool with_epilogue = setting.epilogue && row.direction != Direction::kWgrad;
-  Bytes scale(static_cast<size_t>(extents.channels * element_size(wide)), 16), shift(scale.size(), 16);
-  Bytes residual(with_epilogue ? bytes(extents.out) : 0, 16);
+  Bytes scale(static_cast<size_t>(extents.channels * element_size(wide)), unaligned), shift(scale.size(), unaligned);
+  Bytes residual(with_epilogue ? bytes(extents.out) : 0, unaligned);
   Epilogue epilogue;
   if (with_epilogue) {
     fill(scale.data(), extents.channels, wide), fill(shift.data(), extents.channels, wide);
@@ -136,8 +149,9 @@ bool check(const ConvRow& row, const Case& one, const Setting& setting) {
     epilogue64.scale = scale64.data(), epilogue64.shift = shift64.data(), epilogue64.residual = residual64.data();
   }
   const Layout filter_layout = setting.krsc ? Layout::kNhwc : Layout::kNchw;
-  run_row(reference(row.direction), q, first64.data(), second64.data(), expected.data(), epilogue64, filter_layout);
-  run_row(row, p, first.data(), second.data(), out.data(), epilogue, filter_layout);
+  reference(row.direction)
+      .run(q, args_for(row.direction, q, first64.data(), second64.data(), expected.data(), epilogue64, filter_layout));
+  run_row(row, p, args_for(row.direction, p, first.data(), second.data(), out.data(), epilogue, filter_layout));
 
   double largest = 0;
   for (int64_t i = 0; i < extents.out; ++i)
@@ -163,29 +177,51 @@ bool check(const ConvRow& row, const Case& one, const Setting& setting) {
   return true;
 }
 
+/// The case itself, or it in each of kToolDTypes.
+std::vector<Case> cases_of(const std::vector<std::string>& files) {
+  std::vector<Case> cases;
+  for (const std::string& file : files)
+    for (const Case& one : read_cases(file)) {
+#if defined(FASTCONV_TOOL_CUDA)
+      for (DType dtype : kToolDTypes) {
+        cases.push_back(one);
+        cases.back().problem.dtype = dtype;
+      }
+#else
+      cases.push_back(one);
+#endif
+    }
+  return cases;
+}
+
 int main_checked(int argc, char** argv) {
   std::vector<std::string> files;
   std::string kernel;
   int threads = 2;
+  uint64_t seeds = 1;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--kernel" && i + 1 < argc) kernel = argv[++i];
     else if (word == "--threads" && i + 1 < argc) threads = std::atoi(argv[++i]);
+    else if (word == "--seeds" && i + 1 < argc) seeds = std::strtoull(argv[++i], nullptr, 10);
     else files.push_back(word);
   }
   use_threads(threads);
+  const std::vector<Case> cases = cases_of(files);
   const Setting settings[] = {{true, false, false, false}, {true, true, true, true}, {false, true, false, false}};
   int64_t passed = 0, failed = 0;
-  for (const ConvRow& row : conv_rows()) {
-    if (std::string(row.name).find(kernel) == std::string::npos || why_not(row.target)) continue;
+  for (const ConvRow& row : tool_rows()) {
+    if (std::string(row.name).find(kernel) == std::string::npos || tool_why_not(row.target)) continue;
     int64_t taken = 0;
-    for (const std::string& file : files)
-      for (const Case& one : read_cases(file)) {
-        if (why_not(row, one.problem)) continue;
-        ++taken;
+    for (const Case& one : cases) {
+      if (tool_why_not(row, one.problem)) continue;
+      ++taken;
+      for (uint64_t seed = 1; seed <= seeds; ++seed) {
+        set_seed(seed);
         for (const Setting& setting : settings) ++(check(row, one, setting) ? passed : failed);
       }
-    std::printf("%-44s %lld shapes\n", row.name, static_cast<long long>(taken));
+    }
+    std::printf("%-44s %lld problems\n", row.name, static_cast<long long>(taken));
     if (!taken) {
       std::printf("FAIL %s: no shape of the files reaches this row\n", row.name);
       ++failed;

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/cpu/half.h"
+#include "core/half.h"
 #include "core/cpu/parallel.h"
 
 namespace fastconv::binding {

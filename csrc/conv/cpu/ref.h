@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "core/cpu/half.h"
+#include "core/half.h"
 #include "core/cpu/parallel.h"
 #include "core/kernel.h"
 

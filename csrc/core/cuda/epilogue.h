@@ -1,0 +1,35 @@
+// The epilogue on a GPU: act(scale[channel] * sum + shift[channel] + residual), in the accumulator's type.
+#pragma once
+
+#include "core/cuda/number.h"
+#include "core/kernel.h"
+
+namespace fastconv {
+
+template <class A>
+__device__ __forceinline__ A activate(A x, Activation activation) {
+  switch (activation) {
+    case Activation::kNone: return x;
+    case Activation::kRelu: return x < A(0) ? A(0) : x;
+    case Activation::kRelu6: return x < A(0) ? A(0) : x > A(6) ? A(6) : x;
+    case Activation::kHardSwish: {
+      const A gate = x + A(3) < A(0) ? A(0) : x + A(3) > A(6) ? A(6) : x + A(3);
+      return x * gate / A(6);
+    }
+    case Activation::kSilu: return x / (A(1) + exp(-x));
+    case Activation::kSigmoid: return A(1) / (A(1) + exp(-x));
+  }
+  return x;
+}
+
+/// `sum` finished for output element `index` (an offset that the residual shares) of channel `channel`.
+template <class T>
+__device__ __forceinline__ Accumulator<T> finish(Accumulator<T> sum, const Epilogue& e, int channel, int64_t index) {
+  using A = Accumulator<T>;
+  if (e.scale) sum *= static_cast<const A*>(e.scale)[channel];
+  if (e.shift) sum += static_cast<const A*>(e.shift)[channel];
+  if (e.residual) sum += widen(static_cast<const T*>(e.residual)[index]);
+  return activate(sum, e.activation);
+}
+
+}  // namespace fastconv

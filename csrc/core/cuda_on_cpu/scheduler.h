@@ -1,0 +1,124 @@
+// Runs the blocks of a grid with one fiber a thread, in a random order that a seed decides.
+//
+// A fiber runs until it waits: at a barrier, in an operation of its whole warp, for an mbarrier. Then any other that can
+// run is taken. Blocks come in random order too; the blocks of a cluster run together. What is asynchronous on a GPU
+// (bulk copies) is done at a random moment between its start and the wait that needs it. Memory that a block has not
+// written is NaN. If nothing can go on, the run ends with an error that says where each thread waits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/cuda_on_cpu/fiber.h"
+
+namespace fastconv::cuda_on_cpu {
+
+struct Dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  unsigned count() const { return x * y * z; }
+};
+
+struct Grid {
+  Dim3 grid, block, cluster;
+  size_t shared_bytes = 0;
+  const char* kernel = "";
+};
+
+/// Where in the kernel's source something was called.
+struct Where {
+  const char* what;
+  const char* file;
+  int line;
+};
+
+class Block;
+
+constexpr unsigned kWarp = 32;
+constexpr unsigned kFull = 0xffffffffu;
+
+/// A copy that cp.async began: it lands when its group is waited for.
+struct PendingCopy {
+  void* to;
+  const void* from;
+  size_t bytes, zeros;  // `zeros` follow the bytes
+};
+
+/// One CUDA thread.
+struct Thread {
+  Dim3 index;
+  unsigned linear = 0;
+  Block* block = nullptr;
+  Fiber* fiber = nullptr;
+  Where waits{"", "", 0};
+  enum class State : uint8_t { kReady, kWaiting, kPolling, kDone } state = State::kReady;
+  std::vector<PendingCopy> open_group;
+  std::vector<std::vector<PendingCopy>> groups;
+
+  unsigned lane() const { return linear % kWarp; }
+  unsigned warp() const { return linear / kWarp; }
+};
+
+/// Threads that have come to the same place.
+struct Barrier {
+  unsigned expected = 0;
+  std::vector<Thread*> arrived;
+};
+
+struct Warp {
+  unsigned arrived = 0;
+  const char* what = nullptr;
+  void* slots[kWarp] = {};
+  Thread* threads[kWarp] = {};
+};
+
+class Block {
+ public:
+  Dim3 index;
+  unsigned rank = 0;  // in its cluster
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  Barrier barriers[16];  // 0 is that of __syncthreads
+  unsigned alive = 0;
+  char* shared = nullptr;
+  size_t shared_bytes = 0;
+};
+
+/// The thread that runs.
+Thread& current();
+const Grid& grid();
+/// The blocks of the running cluster, by rank.
+Block& block_of_rank(unsigned rank);
+
+/// Runs `body` once for every thread of the grid. Throws std::runtime_error on a deadlock and on what a kernel may not do
+/// (a barrier or warp operation that its threads do not share).
+void run_grid(const Grid& grid, const std::function<void()>& body);
+
+/// The order of everything that is run from now on. The environment's FASTCONV_CUDA_ON_CPU_SEED is the first.
+void set_seed(uint64_t seed);
+
+/// For the names that kernels use (device.h, ptx.h):
+
+/// Waits until `count` threads of the block have come to barrier `id`; 0: all that are alive.
+void wait_at_barrier(unsigned id, unsigned count, const Where& where);
+/// Comes to barrier `id` without waiting.
+void arrive_at_barrier(unsigned id, unsigned count, const Where& where);
+/// Waits for every thread of the cluster.
+void wait_for_cluster(const Where& where);
+
+/// The lanes of `mask` meet; the last to come calls `all` with what each lane brought.
+void in_warp(unsigned mask, void* mine, void (*all)(void* const* slots, unsigned mask), const Where& where);
+
+/// Waits until `ready` holds; something asynchronous or another thread makes it so.
+void wait_until(const std::function<bool()>& ready, const Where& where);
+
+/// Does `work` at some moment before anything that waits for it goes on.
+void later(std::function<void()> work);
+
+/// Ends the run with an error.
+[[noreturn]] void fail(const std::string& what, const Where& where);
+
+}  // namespace fastconv::cuda_on_cpu

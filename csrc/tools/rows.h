@@ -1,0 +1,73 @@
+// The rows that this build of the tools is about, and where their operands lie: the CPU's; or CUDA's (FASTCONV_TOOL_CUDA),
+// on a GPU or on core/cuda_on_cpu.
+#pragma once
+
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+
+#include "conv/conv.h"
+#include "core/cpu/machine.h"
+
+#if defined(FASTCONV_TOOL_CUDA)
+#include "conv/cuda/conv.h"
+#if defined(FASTCONV_CUDA_ON_CPU)
+#include "core/cuda_on_cpu/scheduler.h"
+#else
+#include <cuda_runtime_api.h>
+#endif
+#endif
+
+namespace fastconv {
+
+#if defined(FASTCONV_TOOL_CUDA)
+inline std::span<const ConvRow> tool_rows() { return cuda_conv_rows(); }
+inline const char* tool_why_not(const ConvRow& row, const ConvProblem& problem) { return row.kernel->why_not(problem); }
+/// CUDA kernels take activations aligned to 16 bytes, as torch allocates them; the binding copies others.
+constexpr bool kToolUnaligned = false;
+/// Every shape is tried in all of them.
+constexpr DType kToolDTypes[] = {DType::kFloat32, DType::kFloat64, DType::kBFloat16, DType::kFloat16};
+#else
+constexpr bool kToolUnaligned = true;
+inline std::span<const ConvRow> tool_rows() { return conv_rows(); }
+inline const char* tool_why_not(const ConvRow& row, const ConvProblem& problem) { return why_not(row, problem); }
+#endif
+
+#if defined(FASTCONV_TOOL_CUDA) && !defined(FASTCONV_CUDA_ON_CPU)
+inline void check(cudaError_t error) {
+  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
+}
+inline const char* tool_why_not(Target target) {
+  int major = 0, minor = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+  if (target == Target::kSm90a) return major == 9 && minor == 0 ? nullptr : "this GPU is not an sm_90";
+  return major >= 8 ? nullptr : "this GPU is older than sm_80";
+}
+inline void set_seed(uint64_t) {}
+inline void synchronize() { check(cudaDeviceSynchronize()); }
+/// Memory that the CPU and the GPU share.
+inline void* allocate(size_t, size_t bytes) {
+  void* memory = nullptr;
+  check(cudaMallocManaged(&memory, bytes ? bytes : 1));
+  return memory;
+}
+inline void release(void* memory) { cudaFree(memory); }
+#else
+#if defined(FASTCONV_TOOL_CUDA)
+inline const char* tool_why_not(Target) { return nullptr; }
+inline void set_seed(uint64_t seed) { cuda_on_cpu::set_seed(seed); }
+#else
+inline const char* tool_why_not(Target target) { return why_not(target); }
+inline void set_seed(uint64_t) {}
+#endif
+inline void synchronize() {}
+inline void* allocate(size_t alignment, size_t bytes) {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, alignment, bytes ? bytes : 1)) throw std::bad_alloc();
+  return memory;
+}
+inline void release(void* memory) { std::free(memory); }
+#endif
+
+}  // namespace fastconv
