@@ -29,7 +29,7 @@ template <const ConvKernel* kFprop>
 constexpr ConvKernel kAdjoint = {.algorithm = kFprop->algorithm,
                                  .why_not = Adjoint<kFprop>::why_not,
                                  .run = Adjoint<kFprop>::run,
-                                 .workspace = kFprop->workspace ? Adjoint<kFprop>::workspace : nullptr,
+                                 .workspace = Adjoint<kFprop>::workspace,
                                  .packed_bytes = Adjoint<kFprop>::packed_bytes,
                                  .pack = Adjoint<kFprop>::pack};
 

@@ -80,9 +80,12 @@ inline void run_pointwise(const ConvProblem& p, const ConvArgs& args) {
   });
 }
 
+inline size_t no_workspace(const ConvProblem&) { return 0; }
+
 constexpr ConvKernel kPointwise = {.algorithm = Algorithm::kPointwise,
                                    .why_not = pointwise_why_not,
                                    .run = run_pointwise,
+                                   .workspace = no_workspace,
                                    .packed_bytes = pointwise_packed_bytes,
                                    .pack = pointwise_pack};
 
