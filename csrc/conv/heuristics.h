@@ -56,6 +56,7 @@ inline const char* expected_loss(const ConvRow& row, const ConvProblem& p) {
     case Algorithm::kWinogradF2: return winograd_loss(row, p);
     case Algorithm::kGrouped: return grouped_loss(row, p);
     case Algorithm::kDirect: return direct_loss(row, p);
+    case Algorithm::kIgemm:
     case Algorithm::kPointwise:
     case Algorithm::kDepthwise:
     case Algorithm::kStem: return nullptr;

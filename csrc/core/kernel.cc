@@ -42,6 +42,7 @@ const char* name_of(Algorithm algorithm) {
     case Algorithm::kDirect: return "direct";
     case Algorithm::kPointwise: return "pointwise";
     case Algorithm::kIm2col: return "im2col";
+    case Algorithm::kIgemm: return "igemm";
     case Algorithm::kWinogradF2: return "winograd_f2";
     case Algorithm::kWinogradF4: return "winograd_f4";
     case Algorithm::kDepthwise: return "depthwise";

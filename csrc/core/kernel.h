@@ -59,6 +59,7 @@ enum class Algorithm : int8_t {
   kDirect,      // a register tile of pixels by channels, taps in the inner loop
   kPointwise,   // 1x1: a matrix product on the activations as they lie
   kIm2col,      // the explicit matrix, then a matrix product
+  kIgemm,       // implicit GEMM: the matrix is gathered tile by tile
   kWinogradF2,  // F(2x2, 3x3)
   kWinogradF4,  // F(4x4, 3x3)
   kDepthwise,   // one channel a group

@@ -44,6 +44,7 @@ const char* name_of(Numerics numerics) {
     case Numerics::kExact: return "exact";
     case Numerics::kWinogradF2: return "winograd_f2";
     case Numerics::kWinogradF4: return "winograd_f4";
+    case Numerics::kTF32: return "tf32";
   }
   return "?";
 }

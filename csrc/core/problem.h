@@ -10,7 +10,7 @@ enum class DType : int8_t { kFloat32, kFloat64, kBFloat16, kFloat16 };
 enum class Layout : int8_t { kNchw, kNhwc };  // of activations; with a depth axis NCDHW and NDHWC
 enum class Direction : int8_t { kFprop, kDgrad, kWgrad };
 /// What a kernel's sums are worth; `fastconv/testing/tolerance.py` derives the bounds.
-enum class Numerics : int8_t { kExact, kWinogradF2, kWinogradF4 };
+enum class Numerics : int8_t { kExact, kWinogradF2, kWinogradF4, kTF32 };
 
 int64_t element_size(DType dtype);
 const char* name_of(DType dtype);

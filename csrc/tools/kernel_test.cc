@@ -33,6 +33,7 @@ double factor(Numerics numerics) {
     case Numerics::kExact: return 6;
     case Numerics::kWinogradF2: return 8;
     case Numerics::kWinogradF4: return 20;
+    case Numerics::kTF32: return 6 + 0x1p14;  // both factors are rounded to 11 bits of mantissa: 2 * 2^-11 / 2^-24
   }
   return 0;
 }

@@ -22,7 +22,7 @@ from fastconv.problem import ConvProblem, Direction
 #: Half the distance from 1 to the next number: the largest relative error of one rounding.
 EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-8, "f16": 2.0**-11}
 #: How a class's error compares with that of plain sums of the same depth (docs/numerics.md).
-FACTOR = {"exact": 6.0, "winograd_f2": 8.0, "winograd_f4": 20.0}
+FACTOR = {"exact": 6.0, "winograd_f2": 8.0, "winograd_f4": 20.0, "tf32": 6.0 + 2.0**14}
 #: The largest sum that integers may reach for every order of summation to be exact.
 EXACT_LIMIT = {"f32": 2**24, "f64": 2**53, "bf16": 2**8, "f16": 2**11}
 
