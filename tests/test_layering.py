@@ -14,7 +14,7 @@ import pytest
 from fastconv.registry import core
 
 ROOT = Path(__file__).resolve().parents[1]
-CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".cc", ".h", ".inc"))
+CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".cc", ".cu", ".h", ".inc"))
 PYTHON = sorted((ROOT / "fastconv").rglob("*.py"))
 #: What a folder of csrc may include, beside itself.
 MAY_INCLUDE = {
@@ -52,6 +52,8 @@ def test_includes(path: Path) -> None:
         assert not re.search(r"#include <(torch|ATen|c10)/", text)
     if folder != "python":
         assert not re.search(r"#include <(pybind11/|Python\.h)", text)
+    if re.search(r"#include <cuda", text):
+        assert relative(path).startswith("csrc/core/cuda/") or path.name in ("half.h", "rows.h")
     if "immintrin.h" in text:
         assert path.name.startswith("simd_") or "__AVX512F__" in text or "__x86_64__" in text
 
@@ -76,6 +78,22 @@ def test_kernel_files(path: Path) -> None:
         assert not re.search(rf"{word}", code), word
     if path.suffix == ".h" and path.name != "ref.h":
         assert "namespace {" in text
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in CPP if p.parts[-3:-1] == ("conv", "cuda")], ids=relative
+)
+def test_cuda_kernel_files(path: Path) -> None:
+    """CUDA kernels say everything through core/cuda, so that core/cuda_on_cpu can run them."""
+    code = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+    assert len(code.splitlines()) <= 300
+    for include in re.findall(r'#include "([^"]+)"', code):
+        assert re.match(r"core/cuda/|conv/cuda/|core/[a-z_]+\.h$|conv/conv\.h$", include), include
+    for word in (r"\basm\b", r"__shared__", r"<<<", r"\batomic", r"\b__CUDA", r"cuda_on_cpu", r"\bcuda[A-Z]"):
+        assert not re.search(word, code), word
+    if path.suffix == ".cu":
+        rows = (ROOT / "csrc/conv/cuda/kernels.inc").read_text(encoding="utf-8")
+        assert f"conv_{path.stem})" in rows, "a file without a row"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""What nvcc made of each CUDA kernel: registers, spills and the instructions that were meant, read from the objects.
+
+The build leaves them under build/; the disassembler comes with triton. Without nvcc there is nothing to read.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "csrc").glob("*/cuda/*.cu"))
+#: Rows that are written to be read, not to be fast.
+UNTUNED = re.compile(r"_ref_")
+#: Instructions that a file's kernels must contain, by its name.
+INSTRUCTIONS = {
+    r"_igemm_.*_sm80$|_grouped_.*_sm80$": ["HMMA"],
+    r"_igemm_.*_sm80$": ["LDGSTS", "LDSM"],
+    r"_depthwise_nhwc_": [r"LDG\.E\.128"],
+    r"_sm90a$": ["HGMMA", "UTMALDG"],
+}
+
+pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on this machine")
+
+
+@functools.cache
+def cuobjdump() -> str:
+    """The disassembler of the triton wheel."""
+    spec = importlib.util.find_spec("triton")
+    assert spec and spec.submodule_search_locations, "triton is not installed (requirements/test.txt)"
+    return str(Path(spec.submodule_search_locations[0]) / "backends/nvidia/bin/cuobjdump")
+
+
+def object_of(source: Path) -> Path:
+    """The newest object of a source under build/."""
+    found = [path for path in (ROOT / "build").rglob(f"{source.name}.o") if "cuda_on_cpu" not in str(path)]
+    assert found, f"no object of {source.name} under build/: `make install` leaves them there"
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def read(source: Path, *options: str) -> str:
+    command = [cuobjdump(), *options, str(object_of(source))]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_nothing_spills(source: Path) -> None:
+    usage = re.findall(r"Function (\S+):\n\s*REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", read(source, "-res-usage"))
+    assert usage, "no kernel in the object"
+    if UNTUNED.search(source.stem):
+        return
+    spilled = [
+        f"{name}: {registers} registers, stack {stack}, local {local}"
+        for name, registers, stack, local in usage
+        if int(stack) or int(local)
+    ]
+    assert not spilled, "\n".join(spilled)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_architecture_is_there(source: Path) -> None:
+    architectures = set(re.findall(r"^arch = (sm_\w+)", read(source, "-res-usage"), re.MULTILINE))
+    want = {"sm_90a"} if source.stem.endswith("_sm90a") else {"sm_80", "sm_86", "sm_89", "sm_90"}
+    assert want <= architectures
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_instructions_that_were_meant(source: Path) -> None:
+    wanted = [one for pattern, names in INSTRUCTIONS.items() if re.search(pattern, source.stem) for one in names]
+    if not wanted:
+        return
+    sass = read(source, "-sass", "-arch", "sm_90a" if source.stem.endswith("_sm90a") else "sm_80")
+    for name in wanted:
+        assert re.search(rf"\b{name}", sass), f"no {name}"
