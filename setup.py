@@ -1,7 +1,8 @@
 """Drives CMake; everything else about the package is in pyproject.toml.
 
-Environment: FASTCONV_SKIP_NATIVE=1 (pure Python), FASTCONV_CUDA=AUTO|ON|OFF, MAX_JOBS, CXX,
-FASTCONV_TORCH_DIR (the torch package whose headers are used; default this environment's).
+Environment: FASTCONV_SKIP_NATIVE=1 (pure Python), FASTCONV_CUDA=AUTO|ON|OFF, FASTCONV_CUDA_LIBRARY (CUDA kernels
+built elsewhere), MAX_JOBS, CXX, FASTCONV_TORCH_DIR (the torch package whose headers are used; default this
+environment's).
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class CMakeBuild(build_ext):
             "cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
             "-DFASTCONV_TOOLS=OFF",
             f"-DFASTCONV_CUDA={os.environ.get('FASTCONV_CUDA', 'AUTO').upper()}",
+            f"-DFASTCONV_CUDA_LIBRARY={os.environ.get('FASTCONV_CUDA_LIBRARY', '')}",
             f"-DFASTCONV_TORCH_DIR={torch_folder()}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja')}",  # an isolated build's own is gone the next time

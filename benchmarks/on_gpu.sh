@@ -1,28 +1,71 @@
 #!/usr/bin/env bash
-# Builds, tests and benchmarks on a machine with an NVIDIA GPU, Python 3.12 and torch 2.11, and leaves logs and JSON.
+# Builds, tests and benchmarks on a machine with an NVIDIA GPU, and leaves logs and JSON.
 #
-#   benchmarks/on_gpu.sh RESULTS_FOLDER
+#   benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]
 #
-# There are no CUDA kernels yet: this shows that the build, the op library and the CPU kernels work beside a CUDA torch,
-# and records what the machine's processor reaches.
+# Parts, in this order: build native tests sanitizer ceilings bench. A part that once succeeded is not run again, so that
+# an interrupted run goes on where it stopped; naming parts runs just these. FASTCONV_CUDA_LIBRARY=libfastconv_cuda.a
+# takes kernels that were compiled elsewhere. Each part has a limit of time, so that a table comes out in any case.
 set -uo pipefail
-out=$(mkdir -p "${1:?usage: benchmarks/on_gpu.sh RESULTS_FOLDER}" && cd "$1" && pwd)
+out=$(mkdir -p "${1:?usage: benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]}" && cd "$1" && pwd)
+shift
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
+shapes=fastconv/testing/shapes/cuda.txt
+build=build/on-gpu
 
-{ nvidia-smi; lscpu; $python -c 'import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())'; } \
-  > "$out/machine.txt" 2>&1
-$python -m pip install -r requirements/build.txt -r requirements/test.txt > "$out/packages.log" 2>&1 ||
-  echo "packages: some are missing, going on with what is there (see packages.log)"
-$python -m pip install --no-build-isolation --no-deps --editable . > "$out/build.log" 2>&1 ||
-  { tail -30 "$out/build.log"; exit 1; }
-$python -m fastconv info | tee "$out/info.txt"
-$python -m pytest -q tests > "$out/tests.log" 2>&1
-tests=$?
-tail -5 "$out/tests.log"
-$python -m fastconv bench --json "$out/quick.json" > "$out/quick.txt" 2> "$out/bench.err"
-$python -m fastconv bench --set figures --quick --json "$out/figures.json" > "$out/figures.txt" 2>> "$out/bench.err"
-tail -15 "$out/figures.txt"
-$python -m fastconv demo --json "$out/demo.json" > "$out/demo.txt" 2>> "$out/bench.err"
-cat "$out/demo.txt"
-exit $tests
+build() {
+  { nvidia-smi; $python -c 'import torch; print(torch.__version__, torch.version.cuda, torch.backends.cudnn.version())'
+    git rev-parse HEAD; } > "$out/machine.txt" 2>&1
+  $python -m pip install -r requirements/build.txt -r requirements/test.txt > "$out/packages.log" 2>&1 ||
+    echo "packages: some are missing, going on with what is there (packages.log)"
+  FASTCONV_CUDA=ON $python -m pip install --no-build-isolation --no-deps --editable . > "$out/build.log" 2>&1 ||
+    { tail -30 "$out/build.log"; return 1; }
+  cmake -S . -B $build -G Ninja -DFASTCONV_TORCH=OFF -DFASTCONV_PYTHON=OFF -DFASTCONV_CUDA=ON \
+    -DFASTCONV_CUDA_LIBRARY="${FASTCONV_CUDA_LIBRARY:-$(find "$PWD/build/in-place" -name libfastconv_cuda.a)}" \
+    >> "$out/build.log" 2>&1 && ninja -C $build kernel_test_cuda >> "$out/build.log" 2>&1
+}
+
+native() {
+  timeout 120 $build/kernel_test_cuda $shapes > "$out/native.log" 2>&1
+  local status=$?
+  grep FAIL "$out/native.log" | head -20
+  tail -1 "$out/native.log"
+  return $status
+}
+
+tests() {
+  timeout 240 $python -m pytest -q tests/test_gpu.py > "$out/tests.log" 2>&1
+  local status=$?
+  tail -5 "$out/tests.log"
+  return $status
+}
+
+sanitizer() {
+  head -20 $shapes | grep -E 'cuda.(3x3|1x1|stem7x7) ' > "$out/one-shape.txt"
+  timeout 120 compute-sanitizer --error-exitcode 1 $build/kernel_test_cuda "$out/one-shape.txt" > "$out/sanitizer.log" 2>&1
+  local status=$?
+  tail -3 "$out/sanitizer.log"
+  return $status
+}
+
+ceilings() { timeout 60 $python benchmarks/ceilings.py "$out/ceilings.json"; }
+
+bench() {
+  timeout 240 $python -m fastconv bench --device cuda --json "$out/bench.json" > "$out/bench.txt" 2> "$out/bench.err"
+  local status=$?
+  tail -30 "$out/bench.txt"
+  return $status
+}
+
+[ $# -gt 0 ] || set -- build native tests sanitizer ceilings bench
+failed=()
+for part in "$@"; do
+  [ -e "$out/$part.done" ] && continue
+  begin=$SECONDS
+  echo "== $part"
+  if $part; then touch "$out/$part.done"; else failed+=("$part"); fi
+  echo "   $part: $((SECONDS - begin)) s"
+done
+echo "failed: ${failed[*]:-none}"
+[ ${#failed[@]} -eq 0 ]

@@ -33,13 +33,19 @@ pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on
 def cuobjdump() -> str:
     """The disassembler of the triton wheel."""
     spec = importlib.util.find_spec("triton")
-    assert spec and spec.submodule_search_locations, "triton is not installed (requirements/test.txt)"
+    assert spec and spec.submodule_search_locations, (
+        "triton is not installed (requirements/test.txt)"
+    )
     return str(Path(spec.submodule_search_locations[0]) / "backends/nvidia/bin/cuobjdump")
 
 
 def object_of(source: Path) -> Path:
     """The newest object of a source under build/."""
-    found = [path for path in (ROOT / "build").rglob(f"{source.name}.o") if "cuda_on_cpu" not in str(path)]
+    found = [
+        path
+        for path in (ROOT / "build").rglob(f"{source.name}.o")
+        if "cuda_on_cpu" not in str(path)
+    ]
     assert found, f"no object of {source.name} under build/: `make install` leaves them there"
     return max(found, key=lambda path: path.stat().st_mtime)
 
@@ -51,7 +57,10 @@ def read(source: Path, *options: str) -> str:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_nothing_spills(source: Path) -> None:
-    usage = re.findall(r"Function (\S+):\n\s*REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", read(source, "-res-usage"))
+    usage = re.findall(
+        r"Function (\S+):\n\s*REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)",
+        read(source, "-res-usage"),
+    )
     assert usage, "no kernel in the object"
     if UNTUNED.search(source.stem):
         return
@@ -72,7 +81,12 @@ def test_every_architecture_is_there(source: Path) -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_the_instructions_that_were_meant(source: Path) -> None:
-    wanted = [one for pattern, names in INSTRUCTIONS.items() if re.search(pattern, source.stem) for one in names]
+    wanted = [
+        one
+        for pattern, names in INSTRUCTIONS.items()
+        if re.search(pattern, source.stem)
+        for one in names
+    ]
     if not wanted:
         return
     sass = read(source, "-sass", "-arch", "sm_90a" if source.stem.endswith("_sm90a") else "sm_80")

@@ -14,7 +14,9 @@ import pytest
 from fastconv.registry import core
 
 ROOT = Path(__file__).resolve().parents[1]
-CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".cc", ".cu", ".h", ".inc"))
+CPP = sorted(
+    path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".cc", ".cu", ".h", ".inc")
+)
 PYTHON = sorted((ROOT / "fastconv").rglob("*.py"))
 #: What a folder of csrc may include, beside itself.
 MAY_INCLUDE = {
@@ -89,7 +91,15 @@ def test_cuda_kernel_files(path: Path) -> None:
     assert len(code.splitlines()) <= 300
     for include in re.findall(r'#include "([^"]+)"', code):
         assert re.match(r"core/cuda/|conv/cuda/|core/[a-z_]+\.h$|conv/conv\.h$", include), include
-    for word in (r"\basm\b", r"__shared__", r"<<<", r"\batomic", r"\b__CUDA", r"cuda_on_cpu", r"\bcuda[A-Z]"):
+    for word in (
+        r"\basm\b",
+        r"__shared__",
+        r"<<<",
+        r"\batomic",
+        r"\b__CUDA",
+        r"cuda_on_cpu",
+        r"\bcuda[A-Z]",
+    ):
         assert not re.search(word, code), word
     if path.suffix == ".cu":
         rows = (ROOT / "csrc/conv/cuda/kernels.inc").read_text(encoding="utf-8")
