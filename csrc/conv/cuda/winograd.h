@@ -161,19 +161,49 @@ __device__ __forceinline__ void transform_output(Load&& m, float (&y)[kM][kM]) {
   for (int r = 0; r < kM; ++r) Transform<kM>::output(half[r], y[r]);
 }
 
-/// Finishes the outputs of `tile` that exist in channel k and writes them.
+/// Calls `body` with a constant that is `activation`; for kNone not at all.
+template <class Body>
+__device__ __forceinline__ void with_activation(Activation activation, Body&& body) {
+  switch (activation) {
+    case Activation::kNone: return;
+    case Activation::kRelu: return body(std::integral_constant<Activation, Activation::kRelu>());
+    case Activation::kRelu6: return body(std::integral_constant<Activation, Activation::kRelu6>());
+    case Activation::kHardSwish: return body(std::integral_constant<Activation, Activation::kHardSwish>());
+    case Activation::kSilu: return body(std::integral_constant<Activation, Activation::kSilu>());
+    case Activation::kSigmoid: return body(std::integral_constant<Activation, Activation::kSigmoid>());
+  }
+}
+
+/// Finishes the outputs of `tile` that exist in channel k and writes them: what `finish` of epilogue.h does to one, but
+/// the channel's scale and shift are read once, and the activation is chosen once.
 template <int kM>
-__device__ __forceinline__ void write_tile(const TileGrid& grid, const TileGrid::Tile& tile, const float (&out)[kM][kM],
+__device__ __forceinline__ void write_tile(const TileGrid& grid, const TileGrid::Tile& tile, float (&out)[kM][kM],
                                            int k, int K, const Epilogue& epilogue, float* __restrict__ y) {
+  const float scale = epilogue.scale ? static_cast<const float*>(epilogue.scale)[k] : 1.f;
+  const float shift = epilogue.shift ? static_cast<const float*>(epilogue.shift)[k] : 0.f;
+  const int64_t first = ((int64_t{1} * tile.n * grid.P + tile.p) * grid.Q + tile.q) * K + k;
+  const int64_t row = int64_t{1} * grid.dilation_h * grid.Q * K, column = int64_t{1} * grid.dilation_w * K;
+  const auto each = [&](auto&& body) {
+#pragma unroll
+    for (int r = 0; r < kM; ++r)
+#pragma unroll
+      for (int s = 0; s < kM; ++s)
+        if (tile.p + r * grid.dilation_h < grid.P && tile.q + s * grid.dilation_w < grid.Q)
+          body(out[r][s], first + r * row + s * column);
+  };
 #pragma unroll
   for (int r = 0; r < kM; ++r)
 #pragma unroll
-    for (int s = 0; s < kM; ++s) {
-      const int p = tile.p + r * grid.dilation_h, q = tile.q + s * grid.dilation_w;
-      if (p >= grid.P || q >= grid.Q) continue;
-      const int64_t index = ((int64_t{1} * tile.n * grid.P + p) * grid.Q + q) * K + k;
-      y[index] = finish<float>(out[r][s], epilogue, k, index);
-    }
+    for (int s = 0; s < kM; ++s) out[r][s] = out[r][s] * scale + shift;
+  if (epilogue.residual)
+    each([&](float& value, int64_t index) { value += static_cast<const float*>(epilogue.residual)[index]; });
+  with_activation(epilogue.activation, [&](auto activation) {
+#pragma unroll
+    for (int r = 0; r < kM; ++r)
+#pragma unroll
+      for (int s = 0; s < kM; ++s) out[r][s] = activate(out[r][s], decltype(activation)::value);
+  });
+  each([&](float value, int64_t index) { y[index] = value; });
 }
 
 constexpr int kPanel = 64;  // output channels of a panel of U

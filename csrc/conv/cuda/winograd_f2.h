@@ -20,7 +20,8 @@
 // 8 channels x 4 tiles nor the 16-byte loads of a channel meet in a bank.
 #pragma once
 
-#include "conv/cuda/winograd_gemm.h"
+#include "conv/cuda/winograd.h"
+#include "conv/cuda/winograd_tile.h"
 #include "core/cuda/async_copy.h"
 
 namespace fastconv {
@@ -36,6 +37,7 @@ struct Fused {
   const float *x, *u;  // u[panel][chunk][position][8][64]
   float* y;
   TileGrid grid;
+  int pixel[4][4];  // of a tile, in elements from its first
   int C, K, chunks, panels;
 };
 
@@ -50,17 +52,15 @@ static_assert(sizeof(FusedShared) == 96 * 1024);
 
 /// One channel of a tile's inputs, chunk after chunk.
 struct TileInput {
-  const float* x;
-  int64_t offset, row, column;  // of the tile's first pixel; between pixels of the tile
-  unsigned inside;              // bit 4 r + s: the pixel lies in the image
+  const float* at;  // the tile's first pixel
+  unsigned inside;  // bit 4 r + s: the pixel lies in the image
 
-  __device__ __forceinline__ TileInput(const Fused& f, int index, int channel) : x(f.x), offset(0), inside(0) {
+  __device__ __forceinline__ TileInput(const Fused& f, int index, int channel) : at(f.x), inside(0) {
     const TileGrid& grid = f.grid;
-    row = int64_t{1} * grid.dilation_h * grid.W * f.C, column = int64_t{1} * grid.dilation_w * f.C;
     if (index >= grid.tiles) return;
     const TileGrid::Tile tile = grid.tile<2>(index);
     const int h = tile.p - grid.pad_h, w = tile.q - grid.pad_w;
-    offset = ((int64_t{1} * tile.n * grid.H + h) * grid.W + w) * f.C + channel;
+    at += ((int64_t{1} * tile.n * grid.H + h) * grid.W + w) * f.C + channel;
 #pragma unroll
     for (int r = 0; r < 4; ++r)
 #pragma unroll
@@ -69,12 +69,12 @@ struct TileInput {
         if (at_h >= 0 && at_h < grid.H && at_w >= 0 && at_w < grid.W) inside |= 1u << (4 * r + s);
       }
   }
-  __device__ __forceinline__ void load(bool channel_exists, float (&d)[4][4]) const {
+  __device__ __forceinline__ void load(const Fused& f, bool channel_exists, float (&d)[4][4]) const {
     const unsigned mask = channel_exists ? inside : 0;
 #pragma unroll
     for (int r = 0; r < 4; ++r)
 #pragma unroll
-      for (int s = 0; s < 4; ++s) d[r][s] = mask >> (4 * r + s) & 1 ? x[offset + r * row + s * column] : 0.f;
+      for (int s = 0; s < 4; ++s) d[r][s] = mask >> (4 * r + s) & 1 ? at[f.pixel[r][s]] : 0.f;
   }
 };
 
@@ -92,8 +92,8 @@ __global__ void __launch_bounds__(kFusedThreads, 1) convolve_f2(Fused f, Epilogu
 
   const auto begin = [&](int chunk) {
     if (transforms) {
-      input.load(chunk * kChunk + fill_channel < f.C, d);
-      input.offset += kChunk;
+      input.load(f, chunk * kChunk + fill_channel < f.C, d);
+      input.at += kChunk;
       return;
     }
     float* to = &shared.in.u[chunk % 2][0][0][0] + (thread - kInputThreads) * 4;
@@ -152,7 +152,12 @@ __global__ void __launch_bounds__(kFusedThreads, 1) convolve_f2(Fused f, Epilogu
 static_assert(kPassColumns == kWarpSize);
 
 struct WinogradF2 {
-  static const char* why_not(const ConvProblem& p) { return winograd_why_not(p); }
+  static const char* why_not(const ConvProblem& p) {
+    if (const char* reason = winograd_why_not(p)) return reason;
+    // Of which a thread reads 4 x 4 pixels by 32-bit offsets from the first, which may lie in the padding.
+    if ((3 * p.dilation_h * p.W + 3 * p.dilation_w) * p.C >= int64_t{1} << 31) return "takes smaller dilations only";
+    return nullptr;
+  }
 
   static FilterLayout layout(const ConvProblem& p) {
     const int chunks = static_cast<int>(divide_up(p.C, kChunk)), panels = static_cast<int>(divide_up(p.K, kPanel));
@@ -167,14 +172,17 @@ struct WinogradF2 {
     const FilterLayout u = layout(p);
     float* filter = static_cast<float*>(args.workspace);
     launch_transform_filter<2>("winograd_f2 filter", p, u, args.w, filter, args.stream);
-    const Fused f = {static_cast<const float*>(args.x),
-                     filter,
-                     static_cast<float*>(args.out),
-                     tile_grid<2>(p),
-                     static_cast<int>(p.C),
-                     static_cast<int>(p.K),
-                     u.chunks,
-                     u.panels};
+    Fused f = {.x = static_cast<const float*>(args.x),
+               .u = filter,
+               .y = static_cast<float*>(args.out),
+               .grid = tile_grid<2>(p),
+               .pixel = {},
+               .C = static_cast<int>(p.C),
+               .K = static_cast<int>(p.K),
+               .chunks = u.chunks,
+               .panels = u.panels};
+    for (int r = 0; r < 4; ++r)
+      for (int s = 0; s < 4; ++s) f.pixel[r][s] = static_cast<int>((r * p.dilation_h * p.W + s * p.dilation_w) * p.C);
     const Launch at = {.grid = {static_cast<unsigned>(divide_up(f.grid.tiles, kFusedTiles) * u.panels)},
                        .block = {kFusedThreads},
                        .shared_bytes = sizeof(FusedShared),
