@@ -208,6 +208,7 @@ __device__ __forceinline__ void write_tile(const TileGrid& grid, const TileGrid:
 
 constexpr int kPanel = 64;  // output channels of a panel of U
 constexpr int kChunk = 8;   // input channels that the products take at a time
+static_assert(kPanel == 1 << 6 && kChunk == 1 << 3);
 
 /// U = G g Gt for C x K channels filled up to whole chunks and panels: [c][k] of a chunk and a panel are neighbours;
 /// the strides say how chunks, panels and positions follow each other.
@@ -222,19 +223,20 @@ constexpr int kFilterThreads = 256;
 /// neighbours, and passes it on through shared memory: 73 floats a k, odd, keep both sides free of bank conflicts.
 template <int kM>
 __global__ void __launch_bounds__(kFilterThreads)
-    transform_filter(Filter w, int C, int K, FilterLayout layout, float* __restrict__ u) {
+    transform_filter(Filter w, unsigned C, unsigned K, FilterLayout layout, float* __restrict__ u) {
   struct Stage {
     float at[kPanel][kChunk * 9 + 1];
   };
   Stage& stage = shared_memory<Stage>();
-  const int c0 = blockIdx.x * kChunk, k0 = blockIdx.y * kPanel;
+  const unsigned c0 = blockIdx.x * kChunk, k0 = blockIdx.y * kPanel;
   const bool c_inside = w.stride_c < w.stride_k, taps_inside = w.stride_s == 1 || w.stride_s == -1;
-  const int width = c_inside ? kChunk : kPanel;
+  const unsigned bits = c_inside ? 3 : 6;  // kChunk or kPanel inside
 #pragma unroll 6
-  for (int index = threadIdx.x; index < kPanel * kChunk * 9; index += kFilterThreads) {
-    const int outer = index / (9 * width), rest = index % (9 * width);
-    const int inner = taps_inside ? rest / 9 : rest % width, tap = taps_inside ? rest % 9 : rest / width;
-    const int c = c_inside ? inner : outer, k = c_inside ? outer : inner;
+  for (unsigned index = threadIdx.x; index < kPanel * kChunk * 9; index += kFilterThreads) {
+    const unsigned outer = (index >> bits) / 9, rest = index - (outer * 9 << bits);
+    const unsigned inner = taps_inside ? rest / 9 : rest & ((1u << bits) - 1);
+    const unsigned tap = taps_inside ? rest % 9 : rest >> bits;
+    const unsigned c = c_inside ? inner : outer, k = c_inside ? outer : inner;
     stage.at[k][c * 9 + tap] = c0 + c < C && k0 + k < K
                                    ? static_cast<const float*>(w.data)[w.offset(0, k0 + k, c0 + c, 0, tap / 3, tap % 3)]
                                    : 0.f;
@@ -264,7 +266,7 @@ void launch_transform_filter(const char* name, const ConvProblem& p, const Filte
                      .block = {kFilterThreads},
                      .shared_bytes = kPanel * (kChunk * 9 + 1) * sizeof(float),
                      .stream = stream};
-  launch(name, p, transform_filter<kM>, at, w, static_cast<int>(p.C), static_cast<int>(p.K), layout, u);
+  launch(name, p, transform_filter<kM>, at, w, static_cast<unsigned>(p.C), static_cast<unsigned>(p.K), layout, u);
 }
 
 /// The dgrad of a Winograd engine: the fprop of the adjoint problem.

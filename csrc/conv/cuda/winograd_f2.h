@@ -46,7 +46,7 @@ union FusedShared {
     float u[2][kFusedPositions][kChunk][kPanel];
     float v[2][kFusedPositions][kChunk][kFusedTiles];
   } in;
-  float out[kFusedPositions][kFusedTiles][kPassColumns];
+  float out[kFusedPositions][kFusedTiles][kPassColumns + 4];  // tiles four apart, as lanes hold them: 16 banks
 };
 static_assert(sizeof(FusedShared) == 96 * 1024);
 

@@ -3,6 +3,7 @@
 
 #include "conv/cuda/winograd.h"
 #include "conv/cuda/winograd_tile.h"
+#include "core/cuda/async_copy.h"
 
 namespace fastconv {
 namespace {
@@ -39,28 +40,29 @@ __global__ void __launch_bounds__(kGemmThreads, 4) multiply_positions(Gemm g) {
   const int64_t v_half = int64_t{kGemmRows / 2} * g.depth;
   const float* u = g.u + blockIdx.y * g.u_position + int64_t{panel} * g.depth * kPanel + thread * 4;
 
-  Pack<float, 4> next_v[2], next_u;
-  const auto load = [&] {
-    next_v[0] = load_pack<4>(v), next_v[1] = load_pack<4>(v + v_half), next_u = load_pack<4>(u);
+  Pack<float, 4> next[2];
+  const auto begin = [&](int buffer) {
+    copy_async_16(&shared.u[buffer][0][0] + thread * 4, u);
+    commit_async_copies();
+    next[0] = load_pack<4>(v), next[1] = load_pack<4>(v + v_half);
     v += kChunk, u += kChunk * kPanel;
   };
-  const auto store = [&](int buffer) {
+  const auto end = [&](int buffer) {
 #pragma unroll
     for (int half = 0; half < 2; ++half)
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        shared.v[buffer][fill_depth + i][fill_row + half * kGemmRows / 2] = next_v[half].at[i];
-    store_pack(&shared.u[buffer][0][0] + thread * 4, next_u);
+      for (int i = 0; i < 4; ++i) shared.v[buffer][fill_depth + i][fill_row + half * kGemmRows / 2] = next[half].at[i];
+    wait_async_copies<0>();
+    __syncthreads();
   };
 
   const LanePlace lane = lane_place(thread % kWarpSize);
   float sums[8][8] = {};
   const int chunks = g.depth / kChunk;
-  if (chunks > 0) load(), store(0);
-  __syncthreads();
+  if (chunks > 0) begin(0), end(0);
   for (int chunk = 0; chunk < chunks; ++chunk) {
     const int buffer = chunk % 2;
-    if (chunk + 1 < chunks) load();
+    if (chunk + 1 < chunks) begin(1 - buffer);
     const float* rows = &shared.v[buffer][0][warp * kWarpRows + 4 * lane.row];
     const float* columns = &shared.u[buffer][0][4 * lane.column];
 #pragma unroll
@@ -68,8 +70,7 @@ __global__ void __launch_bounds__(kGemmThreads, 4) multiply_positions(Gemm g) {
       const float* from = rows + l * (kGemmRows + 4);
       multiply_step(sums, from, from + 16, columns + l * kPanel);
     }
-    if (chunk + 1 < chunks) store(1 - buffer);
-    __syncthreads();
+    if (chunk + 1 < chunks) end(1 - buffer);
   }
 
   float* out = g.out + blockIdx.y * g.out_position + (row0 + warp * kWarpRows) * g.columns + panel * kPanel;

@@ -1,8 +1,9 @@
 // A warp's tile of a product of float matrices: 32 rows x 64 columns in registers, 8 x 8 a lane.
 //
-// A step of the depth is four 16-byte loads from shared memory for 64 FMAs. A lane's rows and columns are two runs of
-// four, so that the eight lanes of a quarter of the warp read 128 neighbouring bytes of the columns and one address of
-// the rows: no bank conflicts.
+// A step of the depth is four 16-byte loads from shared memory for 64 FMAs. Half a warp reads 128 neighbouring bytes of
+// the columns, or two runs of four rows; lanes i and i ^ 1 read the same columns, lanes i and i ^ 2 the same rows, for
+// then an SM serves sixteen lanes at once instead of eight (Gray, "A full walk through of the SGEMM implementation",
+// 2014): 8 cycles of shared memory a step, of the 16 that 64 FMAs of each of an sm_90's four schedulers leave it.
 #pragma once
 
 #include "core/cuda/vector.h"
@@ -16,7 +17,7 @@ constexpr int kWarpRows = 32;
 struct LanePlace {
   int row, column;
 };
-__device__ __forceinline__ LanePlace lane_place(int lane) { return {lane / 8, lane % 8}; }
+__device__ __forceinline__ LanePlace lane_place(int lane) { return {lane % 2 + lane / 16 * 2, lane / 2 % 8}; }
 __device__ __forceinline__ int lane_row(const LanePlace& at, int i) { return 4 * at.row + i % 4 + i / 4 * 16; }
 
 /// sums += v * u for one step: `low` and `high` are the lane's runs of rows, `u` its first run of columns.
