@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/cpu/simd.h"
+#include "core/winograd_points.h"
 
 namespace fastconv {
 namespace {
@@ -17,8 +18,8 @@ struct Transform;
 template <>
 struct Transform<4> {
   static constexpr int kTile = 6, kPositions = 36;
-  // The points 0, +-near, +-far and infinity; every constant made of them is exact in float, except those of G.
-  static constexpr float kNear = 0.625f, kFar = 1.5f, kNear2 = kNear * kNear, kFar2 = kFar * kFar;
+  static constexpr float kNear = winograd_f4::kNear, kNear2 = winograd_f4::kNear2, kAtNear = winograd_f4::kAtNear;
+  static constexpr float kFar = winograd_f4::kFar, kFar2 = winograd_f4::kFar2, kAtFar = winograd_f4::kAtFar;
 
   /// v[i * position] = Bt d B for the tile whose vectors are d(r, s).
   template <class Load>
@@ -87,7 +88,6 @@ struct Transform<4> {
 
   /// out[0..5] = G g for one column of the filter.
   FASTCONV_INLINE static void filter(Vec g0, Vec g1, Vec g2, Vec (&out)[6]) {
-    constexpr float kAtNear = 0.5f / (kNear2 * (kNear2 - kFar2)), kAtFar = 0.5f / (kFar2 * (kFar2 - kNear2));
     const Vec even1 = fma(broadcast(kAtNear), g0, broadcast(kAtNear * kNear2) * g2);
     const Vec even2 = fma(broadcast(kAtFar), g0, broadcast(kAtFar * kFar2) * g2);
     const Vec odd1 = broadcast(kAtNear * kNear) * g1, odd2 = broadcast(kAtFar * kFar) * g1;

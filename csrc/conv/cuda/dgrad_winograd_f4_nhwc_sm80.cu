@@ -1,0 +1,13 @@
+// dx = the adjoint convolution of dy by F(4x4, 3x3), float32 NHWC, stride 1, any padding and dilation: see
+// winograd_f4.h.
+
+#include "conv/cuda/winograd_f4.h"
+
+namespace fastconv {
+
+FASTCONV_DEFINE(conv_dgrad_winograd_f4_nhwc_sm80) = {.algorithm = Algorithm::kWinogradF4,
+                                                     .why_not = Adjoint<WinogradF4>::why_not,
+                                                     .run = Adjoint<WinogradF4>::run,
+                                                     .workspace = Adjoint<WinogradF4>::workspace};
+
+}  // namespace fastconv
