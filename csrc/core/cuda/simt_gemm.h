@@ -78,6 +78,12 @@ __device__ __forceinline__ void store_quad(T* to, const Pack<T, 4>& quad) {
   }
 }
 
+/// The first row of a thread's quads of an operand of kRows rows that lies along them.
+template <int kRows>
+__device__ __forceinline__ int thread_row() {
+  return static_cast<int>(threadIdx.x) % (kRows / 4) * 4;
+}
+
 /// One operand's share of a thread: kRows / 32 quads a step, from the source to registers to shared memory.
 template <class T, int kRows, Along kAlong, class Source>
 class Operand {
@@ -112,7 +118,7 @@ class Operand {
 
   static __device__ __forceinline__ int row(int pass) {
     const int t = static_cast<int>(threadIdx.x);
-    return kAlong == Along::kRows ? t % kQuadsPerRow * 4 : t / kQuadsPerRow + pass * 32;
+    return kAlong == Along::kRows ? thread_row<kRows>() : t / kQuadsPerRow + pass * 32;
   }
   static __device__ __forceinline__ int depth(int pass) {
     const int t = static_cast<int>(threadIdx.x);
