@@ -48,17 +48,23 @@ struct Parts {
   }
 };
 
-/// Stores a tile: into `part` [groups][gemm_m][pitch], or, where that is null, as the result.
+/// Stores a tile: into `part` [groups][gemm_m][pitch], or, where that is null, as the result. `add`: to what is there.
 template <class Tile>
 __device__ __forceinline__ void store_tile(const simt::Sums<Tile>& sums, typename Tile::Shared& shared,
                                            const FilterMatrix& matrix, typename Tile::A* part, const Filter& dw, int g,
-                                           int m_first, int n_first) {
+                                           int m_first, int n_first, bool add = false) {
   using T = typename Tile::T;
-  simt::for_each_quad<Tile>(sums, shared, [&](int row, int column, const auto& quad) {
+  simt::for_each_quad<Tile>(sums, shared, [&](int row, int column, auto quad) {
     const int m = m_first + row, n = n_first + column;
     if (m >= matrix.gemm_m || n >= matrix.gemm_n) return;
     if (part) {
-      simt::store_quad(part + (int64_t{1} * g * matrix.gemm_m + m) * matrix.pitch + n, quad);
+      auto* to = part + (int64_t{1} * g * matrix.gemm_m + m) * matrix.pitch + n;
+      if (add) {
+        const auto before = simt::load_quad(to);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) quad.at[i] += before.at[i];
+      }
+      simt::store_quad(to, quad);
       return;
     }
 #pragma unroll
