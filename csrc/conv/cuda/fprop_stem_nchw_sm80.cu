@@ -1,0 +1,15 @@
+// The first layer read as NCHW and written as NHWC: y[n,k,p,q] = sum over r,c,s of x[n,c,h,w] * w[k,c,r,s], C <= 4. See stem.h.
+
+#include "conv/cuda/stem.h"
+
+namespace fastconv {
+namespace {
+
+const char* why_not(const ConvProblem& p) { return stem_why_not(p, Layout::kNchw); }
+void run(const ConvProblem& p, const ConvArgs& args) { run_stem("conv_fprop_stem_nchw_sm80", p, args); }
+
+}  // namespace
+
+FASTCONV_DEFINE(conv_fprop_stem_nchw_sm80) = {.algorithm = Algorithm::kStem, .why_not = why_not, .run = run};
+
+}  // namespace fastconv
