@@ -1,9 +1,10 @@
-// dx[n,c,d,h,w] = sum over k,t,r,s of dy[n,k,z,p,q] * w[k,c,t,r,s] over the z, p, q with z * stride - pad + t * dilation
-// = d and so on, as an implicit GEMM on tensor cores (igemm.h): float16 and bfloat16, channels_last, channels a group in
-// multiples of 8, any stride, padding, dilation and groups, one to three axes.
+// dx[n,c,d,h,w] = sum over k,t,r,s of dy[n,k,z,p,q] * w[k,c,t,r,s] over the z, p, q with z * stride - pad + t *
+// dilation = d and so on, as an implicit GEMM on tensor cores (igemm.h): float16 and bfloat16, channels_last, channels
+// a group in multiples of 8, any stride, padding, dilation and groups, one to three axes.
 //
-// Strides s make s^2 phases of dx, GEMMs of their own over the taps that reach them, in one launch (igemm_plan.h); where
-// none does, the epilogue finishes zeros. The filter is read as it lies, by rows of c, and transposed by ldmatrix.
+// Strides s make s^2 phases of dx, GEMMs of their own over the taps that reach them, in one launch (igemm_plan.h);
+// where none does, the epilogue finishes zeros. The filter is read as it lies, by rows of c, and transposed by
+// ldmatrix.
 //
 // Floor: dy, w and dx once; 2 * macs FLOPs at mma.sync's rate. Tiles, registers and shared memory are fprop's.
 

@@ -2,17 +2,17 @@
 // igemm_plan.h's, the main loop igemm_tile.h's.
 //
 // gemm_m are the output's pixels, gemm_n its channels in a group, gemm_k taps by the input's channels in a group. The
-// matrix of gemm_m x gemm_k is never made: each chunk of 16 bytes, 8 channels (4 floats) of one pixel, is copied from the
-// activation when its tile is due, and is zero where the tap lies outside.
+// matrix of gemm_m x gemm_k is never made: each chunk of 16 bytes, 8 channels (4 floats) of one pixel, is copied from
+// the activation when its tile is due, and is zero where the tap lies outside.
 //
-// A thread copies the same chunk of the 4 along k for several pixels and filters, so that it walks over the taps for all
-// of them at once (TapWalk). gemm_k is the taps outside and the channels inside, without a gap between the taps: a row of
-// the filter is then read as it lies, any multiple of 8 channels fills the stages, and the step to the next chunk is one
-// addition. The pixels that a tap shares with the tap before are read again, from L2: a block's tile for one tap is
-// 128 pixels x C, 17 MB for all blocks at once at C = 256, which stays there.
+// A thread copies the same chunk of the 4 along k for several pixels and filters, so that it walks over the taps for
+// all of them at once (TapWalk). gemm_k is the taps outside and the channels inside, without a gap between the taps: a
+// row of the filter is then read as it lies, any multiple of 8 channels fills the stages, and the step to the next
+// chunk is one addition. The pixels that a tap shares with the tap before are read again, from L2: a block's tile for
+// one tap is 128 pixels x C, 17 MB for all blocks at once at C = 256, which stays there.
 //
-// Blocks that share their pixels follow one another in the grid: the activation comes from DRAM once, the filter stays in
-// L2. Groups and phases are grid axes.
+// Blocks that share their pixels follow one another in the grid: the activation comes from DRAM once, the filter stays
+// in L2. Groups and phases are grid axes.
 #pragma once
 
 #include "conv/cuda/igemm_plan.h"
@@ -60,8 +60,9 @@ class TapWalk {
     }
     needs_ = 1u << t_ | 1u << (phase.d.taps + r_) | 1u << (phase.d.taps + phase.h.taps + s_);
     const auto u = [](int value) { return static_cast<unsigned>(value); };
-    in_offset_ = ((u(t_ * phase.d.tap_step) * u(p.in_h) + u(r_ * phase.h.tap_step)) * u(p.in_w) +
-                  u(s_ * phase.w.tap_step)) * u(p.in_channels);
+    in_offset_ =
+        ((u(t_ * phase.d.tap_step) * u(p.in_h) + u(r_ * phase.h.tap_step)) * u(p.in_w) + u(s_ * phase.w.tap_step)) *
+        u(p.in_channels);
     const int t = phase.d.w_first + t_ * phase.d.w_step, r = phase.h.w_first + r_ * phase.h.w_step;
     filter_offset_ = u((t * p.R + r) * p.S + phase.w.w_first + s_ * phase.w.w_step) * u(p.filter_tap);
   }
@@ -79,20 +80,8 @@ __device__ __forceinline__ unsigned reach_of(const IgemmAxis& axis, int i, int e
   return reach;
 }
 
-/// The output's pixel m of a phase: its image and its place on each axis.
-struct IgemmPixel {
-  int n, d, h, w;
-};
-__device__ __forceinline__ IgemmPixel pixel_of(const IgemmPhase& phase, int m) {
-  IgemmPixel at;
-  at.w = phase.by_w.divmod(m, &at.h);
-  at.h = phase.by_h.divmod(at.h, &at.d);
-  at.d = phase.by_d.divmod(at.d, &at.n);
-  return at;
-}
-
-/// The stores of a warp's sums: 16 rows at a time go through shared memory and come back as chunks along the channels, so
-/// that scale, shift, residual and output are read and written in 16 bytes.
+/// The stores of a warp's sums: 16 rows at a time go through shared memory and come back as chunks along the channels,
+/// so that scale, shift, residual and output are read and written in 16 bytes.
 template <class Tile, bool kPhased>
 __device__ __forceinline__ void store_tile(const IgemmShape& p, const IgemmPhase& phase, int block_m, int block_n,
                                            int group, typename Tile::Sums& sum, typename Tile::T* __restrict__ out,
@@ -114,7 +103,7 @@ __device__ __forceinline__ void store_tile(const IgemmShape& p, const IgemmPhase
   for (int i = 0; i < Tile::kWarpM / 16; ++i) {
 #pragma unroll
     for (int j = 0; j < Tile::kWarpN / 8; ++j) {
-      const float(&d)[4] = sum[i][j];
+      const float (&d)[4] = sum[i][j];
       store_pack(&slab[lane / 4][8 * j + lane % 4 * 2], Pack<float, 2>{d[0], d[1]});
       store_pack(&slab[lane / 4 + 8][8 * j + lane % 4 * 2], Pack<float, 2>{d[2], d[3]});
     }
@@ -136,8 +125,8 @@ __device__ __forceinline__ void store_tile(const IgemmShape& p, const IgemmPhase
       if (epilogue.residual) residual = load_pack<kLanes>(static_cast<const T*>(epilogue.residual) + index);
 #pragma unroll
       for (int l = 0; l < kLanes; ++l)
-        result.at[l] = narrow<T>(activate(slab[row][column + l] * scale[l] + shift[l] + widen(residual.at[l]),
-                                          epilogue.activation));
+        result.at[l] = narrow<T>(
+            activate(slab[row][column + l] * scale[l] + shift[l] + widen(residual.at[l]), epilogue.activation));
       store_pack(out + index, result);
     }
     __syncwarp();
@@ -172,8 +161,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
                reach_of(phase.w, at.w, p.in_w, phase.d.taps + phase.h.taps);
     const auto u = [](int value) { return static_cast<unsigned>(value); };
     in_offset[i] = ((u(at.n * p.in_d + at.d * phase.d.stride + phase.d.origin) * u(p.in_h) +
-                     u(at.h * phase.h.stride + phase.h.origin)) * u(p.in_w) +
-                    u(at.w * phase.w.stride + phase.w.origin)) * u(p.in_channels) +
+                     u(at.h * phase.h.stride + phase.h.origin)) *
+                        u(p.in_w) +
+                    u(at.w * phase.w.stride + phase.w.origin)) *
+                       u(p.in_channels) +
                    u(group * p.channels);
   }
   // fprop: filters `along` and every kAlong-th on, the thread's chunk of each. dgrad: kRowsB of the kLanes filters that
@@ -226,8 +217,8 @@ void launch_igemm(const char* name, const ConvProblem& p, const IgemmPhases<kPha
                      .block = {Tile::kThreads},
                      .shared_bytes = sizeof(typename Tile::Shared),
                      .stream = args.stream};
-  launch(name, p, igemm<Tile, kDgrad, kPhases>, at, shape, phases, in, filter,
-         static_cast<typename Tile::T*>(args.out), args.epilogue);
+  launch(name, p, igemm<Tile, kDgrad, kPhases>, at, shape, phases, in, filter, static_cast<typename Tile::T*>(args.out),
+         args.epilogue);
 }
 
 /// The largest tile of which there are enough blocks for a GPU of a hundred and some multiprocessors.
@@ -240,9 +231,11 @@ void launch_best(const char* name, const ConvProblem& p, const IgemmPhases<kPhas
   for (int i = 0; i < count; ++i) gemm_m += phases.at[i].gemm_m;
   const auto blocks = [&](int64_t m, int64_t n) { return (gemm_m + m - 1) / m * ((gemm_n + n - 1) / n) * p.groups; };
   if (gemm_n > 64 && blocks(128, 128) >= kEnoughBlocks)
-    return launch_igemm<IgemmTile<T, 128, 128, 2, 2, 4, false, kDgrad>, kDgrad>(name, p, phases, count, in, filter, args);
+    return launch_igemm<IgemmTile<T, 128, 128, 2, 2, 4, false, kDgrad>, kDgrad>(name, p, phases, count, in, filter,
+                                                                                args);
   if (blocks(128, 64) >= kEnoughBlocks)
-    return launch_igemm<IgemmTile<T, 128, 64, 2, 2, 4, false, kDgrad>, kDgrad>(name, p, phases, count, in, filter, args);
+    return launch_igemm<IgemmTile<T, 128, 64, 2, 2, 4, false, kDgrad>, kDgrad>(name, p, phases, count, in, filter,
+                                                                               args);
   launch_igemm<IgemmTile<T, 64, 64, 2, 2, 4, false, kDgrad>, kDgrad>(name, p, phases, count, in, filter, args);
 }
 

@@ -1,9 +1,10 @@
 // What the implicit-GEMM kernels of fprop and dgrad are told, made on the host.
 //
 // Both are a gather: out[n,i] = sum over taps j of in[n, i * stride + origin + j * tap_step] * w[w_first + j * w_step],
-// for each axis. fprop is that with origin = -pad and tap_step = dilation. dgrad of stride s falls into s phases an axis,
-// the pixels i * s + a of dx: only taps t with (a + pad - t * dilation) % s = 0 reach them, every s / gcd(s, dilation)th,
-// and they read dy at i + (a + pad - t * dilation) / s. Each tap reaches one phase: no product with an inserted zero.
+// for each axis. fprop is that with origin = -pad and tap_step = dilation. dgrad of stride s falls into s phases an
+// axis, the pixels i * s + a of dx: only taps t with (a + pad - t * dilation) % s = 0 reach them, every s / gcd(s,
+// dilation)th, and they read dy at i + (a + pad - t * dilation) / s. Each tap reaches one phase: no product with an
+// inserted zero.
 #pragma once
 
 #include <algorithm>
@@ -31,6 +32,18 @@ struct IgemmPhase {
   FastDivmod by_d, by_h, by_w;  // by the outputs of each axis
   int gemm_m, taps;
 };
+
+/// The output's pixel m of a phase: its image and its place on each axis.
+struct IgemmPixel {
+  int n, d, h, w;
+};
+__device__ __forceinline__ IgemmPixel pixel_of(const IgemmPhase& phase, int m) {
+  IgemmPixel at;
+  at.w = phase.by_w.divmod(m, &at.h);
+  at.h = phase.by_h.divmod(at.h, &at.d);
+  at.d = phase.by_d.divmod(at.d, &at.n);
+  return at;
+}
 
 struct IgemmShape {
   int in_d, in_h, in_w, in_channels;
@@ -82,16 +95,27 @@ inline IgemmPhase fprop_phase(const ConvProblem& p) {
 }
 
 inline IgemmPhase dgrad_phase(const ConvProblem& p, int64_t index) {
-  return phase_of(
-      dgrad_axis(index / p.stride_w / p.stride_h, p.D, p.T, p.stride_d, p.pad_d, p.dilation_d),
-      dgrad_axis(index / p.stride_w % p.stride_h, p.H, p.R, p.stride_h, p.pad_h, p.dilation_h),
-      dgrad_axis(index % p.stride_w, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w), p.N);
+  return phase_of(dgrad_axis(index / p.stride_w / p.stride_h, p.D, p.T, p.stride_d, p.pad_d, p.dilation_d),
+                  dgrad_axis(index / p.stride_w % p.stride_h, p.H, p.R, p.stride_h, p.pad_h, p.dilation_h),
+                  dgrad_axis(index % p.stride_w, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w), p.N);
 }
 
 inline IgemmShape igemm_shape(const ConvProblem& p, bool dgrad) {
   const auto i = [](int64_t value) { return static_cast<int>(value); };
-  IgemmShape shape = {i(p.D), i(p.H), i(p.W), i(p.C), i(p.Z), i(p.P), i(p.Q), i(p.K), i(p.K_per_group()),
-                      i(p.C_per_group()), i(p.R), i(p.S), i(p.T * p.R * p.S * p.C_per_group()), i(p.C_per_group())};
+  IgemmShape shape = {i(p.D),
+                      i(p.H),
+                      i(p.W),
+                      i(p.C),
+                      i(p.Z),
+                      i(p.P),
+                      i(p.Q),
+                      i(p.K),
+                      i(p.K_per_group()),
+                      i(p.C_per_group()),
+                      i(p.R),
+                      i(p.S),
+                      i(p.T * p.R * p.S * p.C_per_group()),
+                      i(p.C_per_group())};
   if (dgrad) {
     std::swap(shape.in_d, shape.out_d), std::swap(shape.in_h, shape.out_h), std::swap(shape.in_w, shape.out_w);
     std::swap(shape.in_channels, shape.out_channels), std::swap(shape.channels, shape.gemm_n);
@@ -144,9 +168,8 @@ template <class T>
 const T* krsc_of(const char* name, const ConvProblem& p, const ConvArgs& args) {
   if (is_krsc(args.w, p)) return static_cast<const T*>(args.w.data);
   T* krsc = static_cast<T*>(args.workspace);
-  launch(name, p, to_krsc<T>,
-         {.grid = {static_cast<unsigned>(p.K)}, .block = {kKrscThreads}, .stream = args.stream}, shape_of(p), args.w,
-         krsc);
+  launch(name, p, to_krsc<T>, {.grid = {static_cast<unsigned>(p.K)}, .block = {kKrscThreads}, .stream = args.stream},
+         shape_of(p), args.w, krsc);
   return krsc;
 }
 

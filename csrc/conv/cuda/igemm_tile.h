@@ -1,5 +1,5 @@
-// The main loop of the implicit-GEMM kernels: a block's tile of gemm_m x gemm_n sums, kStages of shared memory filled by
-// cp.async ahead of ldmatrix and mma.sync.
+// The main loop of the implicit-GEMM kernels: a block's tile of gemm_m x gemm_n sums, kStages of shared memory filled
+// by cp.async ahead of ldmatrix and mma.sync.
 //
 // An operand is moved in chunks of 16 bytes, 8 elements of 16 bits or 4 floats (which are multiplied as TF32). A stage
 // holds four chunks along gemm_k: 64 bytes, two steps of an mma. A tile lies in shared memory as it lies in global
@@ -34,8 +34,8 @@ struct OperandTile {
     else return row * kExtent + (chunk ^ 2 * ((row ^ row >> 2) & 3)) * kLanes;
   }
 
-  /// Four 8 x 16-byte matrices, 16 of m or n from `first`, two chunks of k: as A's fragment of one mma, or as B's of two,
-  /// {r[0], r[1]} and {r[2], r[3]}.
+  /// Four 8 x 16-byte matrices, 16 of m or n from `first`, two chunks of k: as A's fragment of one mma, or as B's of
+  /// two, {r[0], r[1]} and {r[2], r[3]}.
   template <bool kIsB>
   __device__ __forceinline__ void fragment(uint32_t (&r)[4], int first, int step) const {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -126,8 +126,8 @@ __device__ __forceinline__ void multiply_stage(const typename Tile::Stage& stage
   }
 }
 
-/// The sums of `count` stages. `load(stage)` begins the copies of this thread's chunks of the next one. Afterwards shared
-/// memory is free for all threads.
+/// The sums of `count` stages. `load(stage)` begins the copies of this thread's chunks of the next one. Afterwards
+/// shared memory is free for all threads.
 template <class Tile, class Load>
 __device__ __forceinline__ void igemm_sums(int count, Load&& load, typename Tile::Sums& sum) {
   auto& stages = shared_memory<typename Tile::Shared>().stages;
