@@ -55,6 +55,7 @@ class CMakeBuild(build_ext):
         configure = [
             "cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
             "-DFASTCONV_TOOLS=OFF",
+            f"-DFASTCONV_CUDA_ON_CPU_MODULE={'ON' if in_place else 'OFF'}",  # for tests; no wheel has it
             f"-DFASTCONV_CUDA={os.environ.get('FASTCONV_CUDA', 'AUTO').upper()}",
             f"-DFASTCONV_TORCH_DIR={torch_folder()}",
             f"-DPython_EXECUTABLE={sys.executable}",
