@@ -56,6 +56,7 @@ class CMakeBuild(build_ext):
         configure = [
             "cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
             "-DFASTCONV_TOOLS=OFF",
+            f"-DFASTCONV_CUDA_ON_CPU_MODULE={'ON' if in_place else 'OFF'}",  # for tests; no wheel has it
             f"-DFASTCONV_CUDA={os.environ.get('FASTCONV_CUDA', 'AUTO').upper()}",
             f"-DFASTCONV_CUDA_LIBRARY={os.environ.get('FASTCONV_CUDA_LIBRARY', '')}",
             f"-DFASTCONV_TORCH_DIR={torch_folder()}",

@@ -1,6 +1,6 @@
 # The CUDA kernels compiled by the host compiler and run by core/cuda_on_cpu: no nvcc, no GPU.
 
-file(GLOB cuda_on_cpu_kernels CONFIGURE_DEPENDS csrc/conv/cuda/*.cu)
+file(GLOB cuda_on_cpu_kernels CONFIGURE_DEPENDS csrc/conv/cuda/*.cu csrc/core/cuda/*.cu)
 file(GLOB cuda_on_cpu_sources CONFIGURE_DEPENDS csrc/core/cuda_on_cpu/*.cc csrc/conv/cuda/*.cc)
 foreach(kernel IN LISTS cuda_on_cpu_kernels)
   # A name that the host compiler takes for C++.
@@ -16,6 +16,8 @@ if(NOT FASTCONV_SANITIZE)
   target_compile_options(fastconv_cuda_on_cpu PRIVATE -O2)  # -O3 unrolls what runs once
 endif()
 
-add_executable(kernel_test_cuda_on_cpu csrc/tools/kernel_test.cc)
-target_compile_definitions(kernel_test_cuda_on_cpu PRIVATE FASTCONV_TOOL_CUDA FASTCONV_CUDA_ON_CPU)
-target_link_libraries(kernel_test_cuda_on_cpu PRIVATE fastconv_cuda_on_cpu)
+if(FASTCONV_TOOLS)
+  add_executable(kernel_test_cuda_on_cpu csrc/tools/kernel_test.cc)
+  target_compile_definitions(kernel_test_cuda_on_cpu PRIVATE FASTCONV_TOOL_CUDA FASTCONV_CUDA_ON_CPU)
+  target_link_libraries(kernel_test_cuda_on_cpu PRIVATE fastconv_cuda_on_cpu)
+endif()

@@ -1,3 +1,4 @@
+from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,6 +21,8 @@ class ConvRow:
     def packs(self) -> bool: ...
     @property
     def machine_reason(self) -> str | None: ...
+
+cuda: ModuleType
 
 def conv_rows() -> list[ConvRow]: ...
 def why_not(kernel: str, problem: str) -> str | None: ...

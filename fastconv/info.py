@@ -7,7 +7,7 @@ import platform
 
 import torch
 
-from fastconv import _native, registry
+from fastconv import _cuda, _native, registry
 
 
 def version() -> str:
@@ -23,6 +23,22 @@ def _op_library() -> str:
     if _native.lib is not None:
         return _native.library_path().name
     return f"none, torch's kernels run: {_native.why_not}"
+
+
+def _gpu() -> str:
+    """The GPU whose kernels run, or why there is none."""
+    reason = _cuda.why_not()
+    if reason is not None:
+        return f"none: {reason}"
+    capability = _cuda.capability()
+    return f"{torch.cuda.get_device_name()}, compute capability {capability / 10:.1f}"
+
+
+def _table(rows: list[registry.Kernel]) -> list[str]:
+    width = max((len(row.name) for row in rows), default=0)
+    return [
+        f"  {row.name:<{width}}  {row.numerics:<11}  {row.reason or 'runs here'}" for row in rows
+    ]
 
 
 def info() -> str:
@@ -46,12 +62,13 @@ def info() -> str:
     caches = f"L1 {machine['l1_bytes'] >> 10} KiB, L2 {machine['l2_bytes'] >> 10} KiB"
     lines += [
         f"processor     {machine['isa']} on {machine['cores']} cores, {caches}",
+        f"gpu           {_gpu()}",
         "",
     ]
     rows = registry.kernels()
-    width = max((len(row.name) for row in rows), default=0)
     lines.append(f"{len(rows)} kernels, in the order of choice:")
-    lines += [
-        f"  {row.name:<{width}}  {row.numerics:<11}  {row.reason or 'runs here'}" for row in rows
-    ]
+    lines += _table(rows)
+    rows = registry.kernels(device="cuda")
+    lines += ["", f"{len(rows)} CUDA kernels, in the order of choice:"]
+    lines += _table(rows)
     return "\n".join(lines)

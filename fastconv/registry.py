@@ -6,9 +6,14 @@ import dataclasses
 import difflib
 import importlib
 from types import ModuleType
-from typing import cast
+from typing import Any, Literal, cast
 
+from fastconv import _cuda
 from fastconv.problem import ConvProblem, Direction
+
+#: Whose rows: the processor's, a GPU's, or a GPU's as tests run them, thread by thread on the CPU.
+Device = Literal["cpu", "cuda", "cuda_on_cpu"]
+DEVICES: tuple[Device, ...] = ("cpu", "cuda", "cuda_on_cpu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Kernel:
     algorithm: str
     reason: str | None
     auto_reason: str | None
+    device: Device = "cpu"
 
 
 def core() -> ModuleType | None:
@@ -52,10 +58,49 @@ def built_core() -> ModuleType:
     return module
 
 
+def module(device: Device = "cpu") -> ModuleType:
+    """The native module that runs the device's rows on NumPy arrays.
+
+    Raises:
+        RuntimeError: where it was not built; a GPU's rows run through torch alone.
+    """
+    if device == "cpu":
+        return built_core()
+    if device == "cuda":
+        raise RuntimeError("the kernels of device 'cuda' take torch's tensors, not NumPy arrays")
+    try:
+        return importlib.import_module("fastconv._cuda_on_cpu")
+    except ImportError:
+        raise RuntimeError(
+            "fastconv._cuda_on_cpu was not built: `pip install --editable` builds it, for tests"
+        ) from None
+
+
+def _why_no_cuda() -> str | None:
+    """Why no CUDA row can run here: the build, torch, or the machine; None where one can."""
+    if not built_core().cuda.built:
+        return "fastconv was built without CUDA kernels (no nvcc was found)"
+    return _cuda.why_not()
+
+
+def _answers(device: Device) -> tuple[Any, dict[str, Any], str | None]:
+    """What answers for a device's rows, what it has to be told, and why none of them runs."""
+    if device == "cpu":
+        return built_core(), {}, None
+    if device == "cuda_on_cpu":
+        return module(device), {}, None
+    reason = _why_no_cuda()
+    if reason is not None:
+        return built_core().cuda, {}, reason
+    told = {"capability": _cuda.capability(), "allow_tf32": _cuda.allows_tf32()}
+    return built_core().cuda, told, None
+
+
 def kernels(
     problem: ConvProblem | str | None = None,
     direction: Direction | None = None,
     precision: str = "high",
+    device: Device = "cpu",
 ) -> list[Kernel]:
     """Every kernel in the order of choice, each with its reason against ``problem``.
 
@@ -66,25 +111,35 @@ def kernels(
         problem: a ``ConvProblem`` or its text.
         direction: ``"fprop"``, ``"dgrad"`` or ``"wgrad"``; None lists all.
         precision: how far ``auto`` may go, see ``fastconv.precision``.
+        device: ``"cpu"`` or ``"cuda"``: the current GPU, whose rows are listed on every machine,
+            with the reason why they do not run.
 
     Raises:
-        ValueError: for text that is no problem, and for an unknown direction or precision.
+        ValueError: for text that is no problem, and for an unknown direction, precision or device.
     """
     if direction not in (None, "fprop", "dgrad", "wgrad"):
         raise ValueError(f"direction is {direction!r}; it must be 'fprop', 'dgrad' or 'wgrad'")
-    module = core()
-    if module is None:
+    if device not in DEVICES:
+        raise ValueError(f"device is {device!r}; it must be 'cpu' or 'cuda'")
+    if core() is None:
         return []
+    answers, told, none_runs = _answers(device)
     text = problem.encode() if isinstance(problem, ConvProblem) else problem
     found = []
-    for row in module.conv_rows():
+    for row in answers.conv_rows():
         if direction not in (None, row.direction):
             continue
-        if text is None:
-            reason = auto_reason = row.machine_reason
+        if none_runs is not None:
+            reason = auto_reason = none_runs
+        elif text is None:
+            reason = auto_reason = (
+                answers.why_not_target(row.name, told["capability"])
+                if device == "cuda"
+                else row.machine_reason
+            )
         else:
-            reason = module.why_not(row.name, text)
-            auto_reason = module.why_not_auto(row.name, text, precision)
+            reason = answers.why_not(row.name, text, **told)
+            auto_reason = answers.why_not_auto(row.name, text, precision, **told)
         found.append(
             Kernel(
                 row.name,
@@ -94,18 +149,19 @@ def kernels(
                 row.algorithm,
                 reason,
                 auto_reason,
+                device,
             )
         )
     return found
 
 
 def find(name: str) -> Kernel:
-    """The kernel of that name.
+    """The kernel of that name, of any device.
 
     Raises:
         ValueError: with the nearest names, where there is no such kernel.
     """
-    known = {kernel.name: kernel for kernel in kernels()}
+    known = {kernel.name: kernel for kernel in (*kernels(), *kernels(device="cuda"))}
     if name in known:
         return known[name]
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)[:3]
@@ -114,19 +170,28 @@ def find(name: str) -> Kernel:
 
 
 def chosen(
-    problem: ConvProblem, direction: Direction, precision: str = "high", must_win: bool = False
+    problem: ConvProblem,
+    direction: Direction,
+    precision: str = "high",
+    must_win: bool = False,
+    device: Device = "cpu",
 ) -> str | None:
     """The kernel ``auto`` takes for ``problem``; None where torch's own is to run."""
-    module = core()
-    if module is None:
+    if core() is None:
         return None
-    return cast("str | None", module.choose(direction, problem.encode(), precision, must_win))
+    answers, told, none_runs = _answers(device)
+    if none_runs is not None:
+        return None
+    return cast(
+        "str | None", answers.choose(direction, problem.encode(), precision, must_win, **told)
+    )
 
 
-def refusals(problem: ConvProblem, direction: Direction) -> str:
+def refusals(problem: ConvProblem, direction: Direction, device: Device = "cpu") -> str:
     """The problem's line and each kernel's reason: the text of every "does not fit" error."""
     lines = [f"{direction} of {problem.encode()}:"]
     lines += [
-        f"  {kernel.name}: {kernel.reason or 'takes it'}" for kernel in kernels(problem, direction)
+        f"  {kernel.name}: {kernel.reason or 'takes it'}"
+        for kernel in kernels(problem, direction, device=device)
     ]
     return "\n".join(lines)

@@ -1,10 +1,7 @@
-// The convolution family: its table, which row takes a problem, and how a row is run.
+// The convolution family on the CPU: its table, which row takes a problem, and how a row is run.
 #pragma once
 
-#include <span>
-#include <string>
-
-#include "core/kernel.h"
+#include "conv/choice.h"
 
 namespace fastconv {
 
@@ -14,29 +11,22 @@ namespace fastconv {
 
 /// Every row that was built, in the table's order.
 std::span<const ConvRow> conv_rows();
-const ConvRow* find_conv_row(const std::string& name);
+const ConvTable& conv_table();
 
-/// How far the choice may go from the plain sums: kExact takes no Winograd; kHigh takes it where its error bound is
-/// inside the documented tolerance; kFast takes it wherever it is fastest.
-enum class Precision : int8_t { kExact, kHigh, kFast };
-
-/// A row, and the problem as it will see it: where a row wants other layouts, the run transposes.
-struct ConvPlan {
-  const ConvRow* row = nullptr;
-  ConvProblem problem;
-};
-
-/// Null when the row takes the problem, directly or after a transposition; else its reason in words.
-const char* why_not(const ConvRow& row, const ConvProblem& problem);
-/// Null when `auto` would take the row for the problem; else its reason in words, refusal or expected loss.
-const char* why_not_auto(const ConvRow& row, const ConvProblem& problem, Precision precision);
-
-/// A plan for a row that has no reason against the problem.
-ConvPlan plan_for(const ConvRow& row, const ConvProblem& problem);
-
-/// The first row that `auto` takes. With `must_win`, the plan is empty where no row is known to beat torch's kernel;
-/// without, the first row that takes the problem serves: there always is one.
-ConvPlan choose(Direction direction, const ConvProblem& problem, Precision precision, bool must_win);
+// The functions of choice.h on the CPU's table. There always is a row that takes a problem.
+inline const ConvRow* find_conv_row(const std::string& name) { return find_conv_row(conv_table(), name); }
+inline const char* why_not(const ConvRow& row, const ConvProblem& problem) {
+  return why_not(conv_table(), row, problem);
+}
+inline const char* why_not_auto(const ConvRow& row, const ConvProblem& problem, Precision precision) {
+  return why_not_auto(conv_table(), row, problem, precision);
+}
+inline ConvPlan plan_for(const ConvRow& row, const ConvProblem& problem) {
+  return plan_for(conv_table(), row, problem);
+}
+inline ConvPlan choose(Direction direction, const ConvProblem& problem, Precision precision, bool must_win) {
+  return choose(conv_table(), direction, problem, precision, must_win);
+}
 
 /// Bytes of the packed weight of a plan; 0 for kernels that take weights as they lie.
 size_t packed_bytes(const ConvPlan& plan);

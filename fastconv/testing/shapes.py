@@ -42,7 +42,16 @@ def read(path: str | Path) -> list[Case]:
     return parse(Path(path).read_text(encoding="utf-8"), str(path))
 
 
+def _shipped(name: str) -> list[Case]:
+    file = resources.files("fastconv.testing") / "shapes" / name
+    return parse(file.read_text(encoding="utf-8"), name)
+
+
 def basic() -> list[Case]:
     """The shapes every kernel is tested on."""
-    file = resources.files("fastconv.testing") / "shapes" / "basic.txt"
-    return parse(file.read_text(encoding="utf-8"), "basic.txt")
+    return _shipped("basic.txt")
+
+
+def cuda() -> list[Case]:
+    """The shapes every CUDA kernel is tested on, in every dtype; small, for they run on the CPU."""
+    return _shipped("cuda.txt")

@@ -50,6 +50,7 @@ size_t cache_bytes(int name, size_t otherwise) {
 Target best_target() { return choice().detected < choice().allowed ? choice().detected : choice().allowed; }
 
 const char* why_not(Target target) {
+  if (target > Target::kAvx512) return "it runs on a GPU";
   if (target > choice().detected)
     return target == Target::kAvx512 ? "this processor has no AVX-512 (f, vl, dq, bw)"
                                      : "this processor has no AVX2 and FMA";

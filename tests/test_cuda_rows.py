@@ -1,0 +1,136 @@
+"""Every CUDA row, run thread by thread on the CPU: right, complete, and inside its arrays.
+
+`kernel_test_cuda_on_cpu` runs every row on every shape of cuda.txt; here each has a handful, through
+the same choice, transposition and workspace as a call of torch's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastconv import registry
+from fastconv.problem import DIRECTIONS, ELEMENT_SIZE, ConvProblem
+from fastconv.testing import check, inputs, shapes
+
+core = registry.module("cuda_on_cpu")
+ROWS = registry.kernels(device="cuda_on_cpu")
+CASES = shapes.cuda()
+LARGEST = 1_500_000  # operations of a problem that a CPU runs thread by thread in a blink
+EACH = 4  # problems of a row
+
+
+def taken(kernel: registry.Kernel, dtype: str) -> list[shapes.Case]:
+    return [
+        case for case in CASES
+        if core.why_not(kernel.name, case.problem.replace(dtype=dtype).encode()) is None
+    ]  # fmt: skip
+
+
+def pairs() -> list[object]:
+    found = []
+    for kernel in ROWS:
+        for dtype in ELEMENT_SIZE:
+            cases = [case for case in taken(kernel, dtype) if case.problem.flops <= LARGEST]
+            for case in cases[:: max(1, -(-len(cases) // EACH))]:
+                problem = case.problem.replace(dtype=dtype)
+                found.append(pytest.param(kernel, problem, id=f"{kernel.name}-{case.name}.{dtype}"))
+    return found
+
+
+def first_problem(kernel: registry.Kernel) -> ConvProblem:
+    for dtype in ELEMENT_SIZE:
+        for case in taken(kernel, dtype):
+            if 0 < case.problem.flops <= LARGEST:
+                return case.problem.replace(dtype=dtype)
+    pytest.fail(f"no small shape of cuda.txt reaches {kernel.name}: add one")
+
+
+@pytest.mark.parametrize(("kernel", "problem"), pairs())
+def test_kernel(kernel: registry.Kernel, problem: ConvProblem) -> None:
+    for seed, setting in enumerate(check.SETTINGS):
+        core.set_seed(seed)
+        wrong = check.failure(kernel, problem, setting)
+        assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"
+
+
+@pytest.mark.parametrize("kernel", ROWS, ids=lambda k: k.name)
+def test_every_row_is_reached(kernel: registry.Kernel) -> None:
+    assert any(taken(kernel, dtype) for dtype in ELEMENT_SIZE), (
+        f"no shape of cuda.txt reaches {kernel.name}: add one"
+    )
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "hardswish", "silu", "sigmoid"])
+@pytest.mark.parametrize(
+    "kernel", [k for k in ROWS if k.direction != "wgrad"], ids=lambda k: k.name
+)
+def test_activation(kernel: registry.Kernel, activation: str) -> None:
+    problem = first_problem(kernel)
+    wrong = check.failure(kernel, problem, check.Setting(False, True, activation))
+    assert wrong is None, f"{kernel.name} on {problem} with {activation}: {wrong}"
+
+
+@pytest.mark.parametrize("kernel", ROWS, ids=lambda k: k.name)
+def test_the_order_of_threads_does_not_change_the_answer(kernel: registry.Kernel) -> None:
+    """No sum depends on which block or thread comes first."""
+    problem = first_problem(kernel)
+    data = inputs.operands(problem, integers=False)
+    x = inputs.to_layout(inputs.to_bits(data.x, problem.dtype), problem.x_layout)
+    dy = inputs.to_layout(inputs.to_bits(data.dy, problem.dtype), problem.y_layout)
+    w = inputs.to_bits(data.w, problem.dtype)
+    operands = {"fprop": (x, w), "dgrad": (dy, w), "wgrad": (x, dy)}[kernel.direction]
+    results = []
+    for seed in (1, 2):
+        core.set_seed(seed)
+        run = getattr(core, kernel.direction)
+        results.append(run(kernel.name, problem.encode(), *operands))
+    np.testing.assert_array_equal(results[0].view(np.uint8), results[1].view(np.uint8))
+
+
+@pytest.mark.parametrize("dtype", ELEMENT_SIZE)
+@pytest.mark.parametrize("extents", [(1, 7, 5), (2, 33, 31), (3, 32, 64)])
+def test_other_layouts_are_turned(extents: tuple[int, int, int], dtype: str) -> None:
+    """A row that takes channels last alone gives the same answer on channels first."""
+    N, C, W = extents
+    problem = ConvProblem(
+        N=N, C=C, H=2, W=W, K=8, dtype=dtype, x_layout="nchw", y_layout="nchw"
+    )  # fmt: skip
+    turned = [
+        kernel
+        for kernel in ROWS
+        if core.why_not(kernel.name, problem.encode()) is None
+        and core.seen_by(kernel.name, problem.encode()) != problem.encode()
+    ]
+    for kernel in turned:
+        for setting in check.SETTINGS:
+            wrong = check.failure(kernel, problem, setting)
+            assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_choice(case: shapes.Case, direction: str) -> None:
+    """A GPU of 8.0 takes no sm90a row; without TF32 none of its rows; the reference always serves."""
+    numerics = {row.name: row.numerics for row in ROWS}
+    for capability, allow_tf32 in ((80, True), (90, False), (100, True)):
+        told = {"capability": capability, "allow_tf32": allow_tf32}
+        for dtype in ELEMENT_SIZE:
+            text = case.problem.replace(dtype=dtype).encode()
+            name = core.choose(direction, text, **told)
+            assert core.why_not(name, text, **told) is None
+            assert capability == 90 or not name.endswith("sm90a")
+            assert allow_tf32 or numerics[name] != "tf32"
+            exact = core.choose(direction, text, "exact", **told)
+            assert numerics[exact] == "exact"
+    assert core.choose(direction, case.problem.encode(), capability=75) is None
+
+
+def test_the_device_speaks_first() -> None:
+    text = CASES[0].problem.encode()
+    for row in ROWS:
+        assert "compute capability is below 8.0" in core.why_not(
+            row.name, text, capability=75
+        ) or row.target == "sm90a"  # fmt: skip
+        if row.target == "sm90a":
+            assert "is not 9.0" in core.why_not(row.name, text, capability=100)
