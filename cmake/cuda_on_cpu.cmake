@@ -1,23 +1,12 @@
 # The CUDA kernels compiled by the host compiler and run by core/cuda_on_cpu: no nvcc, no GPU.
 
-file(GLOB cuda_on_cpu_kernels CONFIGURE_DEPENDS csrc/conv/cuda/*.cu csrc/core/cuda/*.cu)
-file(GLOB cuda_on_cpu_sources CONFIGURE_DEPENDS csrc/core/cuda_on_cpu/*.cc csrc/conv/cuda/*.cc)
-foreach(kernel IN LISTS cuda_on_cpu_kernels)
-  # A name that the host compiler takes for C++.
-  get_filename_component(stem ${kernel} NAME_WE)
-  set(wrapper ${CMAKE_BINARY_DIR}/cuda_on_cpu/${stem}.cc)
-  file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"${kernel}\"\n")
-  list(APPEND cuda_on_cpu_sources ${wrapper})
-endforeach()
-add_library(fastconv_cuda_on_cpu STATIC ${cuda_on_cpu_sources})
-target_link_libraries(fastconv_cuda_on_cpu PUBLIC fastconv_core)
-target_compile_options(fastconv_cuda_on_cpu PRIVATE -Wno-unknown-pragmas)
-if(NOT FASTCONV_SANITIZE)
-  target_compile_options(fastconv_cuda_on_cpu PRIVATE -O2)  # -O3 unrolls what runs once
-endif()
-
 if(FASTCONV_TOOLS)
   add_executable(kernel_test_cuda_on_cpu csrc/tools/kernel_test.cc)
   target_compile_definitions(kernel_test_cuda_on_cpu PRIVATE FASTCONV_TOOL_CUDA FASTCONV_CUDA_ON_CPU)
   target_link_libraries(kernel_test_cuda_on_cpu PRIVATE fastconv_cuda_on_cpu)
+
+  # The emulator against cases worked by hand, and planted faults that it must catch.
+  add_executable(cuda_on_cpu_test csrc/tools/cuda_on_cpu_test.cc csrc/tools/cuda_on_cpu_test_barriers.cc
+                                  csrc/tools/cuda_on_cpu_test_bulk.cc csrc/tools/cuda_on_cpu_test_wgmma.cc)
+  target_link_libraries(cuda_on_cpu_test PRIVATE fastconv_cuda_on_cpu_core)
 endif()

@@ -39,7 +39,8 @@ struct Run {
   std::vector<Thread*> ready, polling;
   std::vector<std::function<void()>> asynchronous;
   std::vector<std::unique_ptr<Fiber>> fibers;
-  Barrier cluster_barrier;
+  unsigned at_cluster = 0;  // threads that have come to the cluster's barrier in this phase
+  uint64_t cluster_phase = 0;
   Context scheduler;
   Thread* current = nullptr;
   Random random{first_seed()};
@@ -78,16 +79,22 @@ void release(Barrier& barrier, const Thread* self) {
   barrier.expected = 0;
 }
 
+void open_cluster_barrier() {
+  Run& run = the_run();
+  ++run.progress, ++run.cluster_phase;
+  run.at_cluster = 0;
+}
+
 void finish_thread() {
   Run& run = the_run();
   Thread& self = *run.current;
   Block& block = *self.block;
+  if (self.at_cluster) fail("ends between arriving at the cluster's barrier and waiting there", {"end", "", 0});
   --block.alive, --run.alive, ++run.progress;
   // Threads that have ended count as arrived.
   Barrier& all = block.barriers[0];
   if (!all.arrived.empty() && all.arrived.size() >= block.alive) release(all, nullptr);
-  Barrier& cluster = run.cluster_barrier;
-  if (!cluster.arrived.empty() && cluster.arrived.size() >= run.alive) release(cluster, nullptr);
+  if (run.at_cluster > 0 && run.at_cluster >= run.alive) open_cluster_barrier();
   leave(Thread::State::kDone, {"end", "", 0});
 }
 
@@ -121,7 +128,7 @@ void set_up_cluster(Run& run, const Dim3& first) {
   const unsigned count = g.block.count(), blocks = g.cluster.count();
   run.cluster.resize(blocks);
   run.ready.clear(), run.polling.clear(), run.asynchronous.clear();
-  run.cluster_barrier = {};
+  run.at_cluster = 0;
   run.alive = count * blocks;
   while (run.fibers.size() < run.alive) run.fibers.push_back(std::make_unique<Fiber>());
   for (unsigned rank = 0; rank < blocks; ++rank) {
@@ -132,6 +139,7 @@ void set_up_cluster(Run& run, const Dim3& first) {
     block.alive = count;
     block.threads.resize(count);
     block.warps.assign((count + kWarp - 1) / kWarp, {});
+    block.warp_groups.assign((count + 4 * kWarp - 1) / (4 * kWarp), nullptr);
     for (Barrier& barrier : block.barriers) barrier = {};
     block.shared_bytes = g.shared_bytes;
     void* memory = nullptr;
@@ -145,6 +153,8 @@ void set_up_cluster(Run& run, const Dim3& first) {
       thread.block = &block;
       thread.fiber = run.fibers[rank * count + i].get();
       thread.open_group.clear(), thread.groups.clear();
+      thread.bulk_stores.reset(), thread.wgmma.reset();
+      thread.at_cluster = false;
       thread.fiber->start(thread_main);
       make_ready(thread);
     }
@@ -155,7 +165,12 @@ void run_asynchronous(Run& run) {
   const size_t at = run.random.below(run.asynchronous.size());
   const std::function<void()> work = std::move(run.asynchronous[at]);
   run.asynchronous.erase(run.asynchronous.begin() + static_cast<std::ptrdiff_t>(at));
-  work();
+  run.current = nullptr;
+  try {
+    work();
+  } catch (const std::runtime_error& error) {  // of `fail`
+    run.error = error.what();
+  }
   ++run.progress;
 }
 
@@ -178,6 +193,7 @@ void run_cluster(Run& run) {
     run.ready.pop_back();
     switch_context(run.scheduler, run.current->fiber->context());
   }
+  while (!run.asynchronous.empty() && run.error.empty()) run_asynchronous(run);
   run.current = nullptr;
   for (Block& block : run.cluster) std::free(block.shared);
 }
@@ -238,12 +254,21 @@ void arrive_at_barrier(unsigned id, unsigned count, const Where& where) {
   if (barrier.arrived.size() >= (count ? count : self.block->alive)) release(barrier, &self);
 }
 
+void arrive_at_cluster(const Where& where) {
+  Run& run = the_run();
+  Thread& self = *run.current;
+  if (self.at_cluster) fail("arrives twice at the cluster's barrier", where);
+  self.at_cluster = true;
+  self.cluster_phase = run.cluster_phase;
+  if (++run.at_cluster >= run.alive) open_cluster_barrier();
+}
+
 void wait_for_cluster(const Where& where) {
   Run& run = the_run();
-  Barrier& barrier = run.cluster_barrier;
-  barrier.arrived.push_back(run.current);
-  if (barrier.arrived.size() >= run.alive) return release(barrier, run.current);
-  leave(Thread::State::kWaiting, where);
+  Thread& self = *run.current;
+  if (!self.at_cluster) fail("waits at the cluster's barrier without having arrived", where);
+  wait_until([&] { return run.cluster_phase != self.cluster_phase; }, where);
+  self.at_cluster = false;
 }
 
 void in_warp(unsigned mask, void* mine, void (*all)(void* const* slots, unsigned mask), const Where& where) {
@@ -269,10 +294,17 @@ void wait_until(const std::function<bool()>& ready, const Where& where) {
   while (!ready()) leave(Thread::State::kPolling, where);
 }
 
+void note_progress() { ++the_run().progress; }
+
+void pause(const Where& where) { leave(Thread::State::kPolling, where); }
+
 void later(std::function<void()> work) { the_run().asynchronous.push_back(std::move(work)); }
+
+bool cluster_has_ended() { return the_run().alive == 0; }
 
 void fail(const std::string& what, const Where& where) {
   Run& run = the_run();
+  if (!run.current) throw std::runtime_error(what + ", begun at " + text_of(where));
   run.error = what + ", thread " + std::to_string(run.current->linear) + " at " + text_of(where);
   leave(Thread::State::kWaiting, where);
   std::abort();  // never reached: the run has ended

@@ -36,6 +36,9 @@ struct Where {
 };
 
 class Block;
+struct BulkStores;  // ptx_tma.cc
+struct WgmmaGroups;
+struct WarpGroup;  // ptx_wgmma.cc
 
 constexpr unsigned kWarp = 32;
 constexpr unsigned kFull = 0xffffffffu;
@@ -57,6 +60,10 @@ struct Thread {
   enum class State : uint8_t { kReady, kWaiting, kPolling, kDone } state = State::kReady;
   std::vector<PendingCopy> open_group;
   std::vector<std::vector<PendingCopy>> groups;
+  std::shared_ptr<BulkStores> bulk_stores;
+  std::shared_ptr<WgmmaGroups> wgmma;
+  bool at_cluster = false;     // has come to the cluster's barrier and not waited yet,
+  uint64_t cluster_phase = 0;  // which was in this phase then
 
   unsigned lane() const { return linear % kWarp; }
   unsigned warp() const { return linear / kWarp; }
@@ -81,6 +88,7 @@ class Block {
   unsigned rank = 0;  // in its cluster
   std::vector<Thread> threads;
   std::vector<Warp> warps;
+  std::vector<std::shared_ptr<WarpGroup>> warp_groups;
   Barrier barriers[16];  // 0 is that of __syncthreads
   unsigned alive = 0;
   char* shared = nullptr;
@@ -106,7 +114,8 @@ void set_seed(uint64_t seed);
 void wait_at_barrier(unsigned id, unsigned count, const Where& where);
 /// Comes to barrier `id` without waiting.
 void arrive_at_barrier(unsigned id, unsigned count, const Where& where);
-/// Waits for every thread of the cluster.
+/// Comes to the cluster's barrier without waiting, and waits there until every thread of the cluster has come.
+void arrive_at_cluster(const Where& where);
 void wait_for_cluster(const Where& where);
 
 /// The lanes of `mask` meet; the last to come calls `all` with what each lane brought.
@@ -114,11 +123,17 @@ void in_warp(unsigned mask, void* mine, void (*all)(void* const* slots, unsigned
 
 /// Waits until `ready` holds; something asynchronous or another thread makes it so.
 void wait_until(const std::function<bool()>& ready, const Where& where);
+/// Something changed that `wait_until` may wait for.
+void note_progress();
+/// Lets others go on, once.
+void pause(const Where& where);
 
-/// Does `work` at some moment before anything that waits for it goes on.
+/// Does `work` at some moment before anything that waits for it goes on; at the latest when the cluster has ended.
 void later(std::function<void()> work);
+/// Whether all threads of the running cluster have ended: work that needs their shared memory came too late.
+bool cluster_has_ended();
 
-/// Ends the run with an error.
+/// Ends the run with an error, from a thread or from work done later.
 [[noreturn]] void fail(const std::string& what, const Where& where);
 
 }  // namespace fastconv::cuda_on_cpu

@@ -1,0 +1,244 @@
+// wgmma: every swizzle and order of its operands, chains, groups, and a pipeline of bulk copies in front of it.
+
+#include <cmath>
+#include <vector>
+
+#include "tools/cuda_on_cpu_test.h"
+
+namespace fastconv {
+namespace {
+
+using ptx::Major;
+
+constexpr int kK = 64;
+
+struct Memory {
+  alignas(1024) char a[64 * kK * 2];
+  alignas(1024) char b[256 * kK * 2];
+};
+constexpr Shape kGroup{.threads = 128, .shared_bytes = sizeof(Memory)};
+
+float a_at(int m, int k) { return integer_at(m * kK + k); }
+float b_at(int n, int k) { return integer_at(n * kK + k + 1000); }
+
+/// An operand of `extent` rows (m or n) and kK columns as a kernel would lay it out, and how to describe it. Swizzled:
+/// a panel is as wide as the span, along k or along mn; panels follow one another.
+struct Operand {
+  int extent;
+  Major major;
+  Swizzle swizzle;
+
+  int span() const { return swizzle == Swizzle::kNone ? 16 : span_of(swizzle); }
+  int per_span() const { return span() / 2; }
+  /// Byte of element (mn, k).
+  int place(int mn, int k) const {
+    const int along = major == Major::kK ? k : mn, across = major == Major::kK ? mn : k;
+    const int rows = major == Major::kK ? extent : kK, chunks = span() / 16;
+    const int turn = chunks == 8 ? across % 8 : chunks == 4 ? across / 2 % 4 : chunks == 2 ? across / 4 % 2 : 0;
+    const int chunk = along % per_span() / 8 ^ turn;
+    return along / per_span() * rows * span() + across * span() + chunk * 16 + along % 8 * 2;
+  }
+  /// Describes the 16 columns from k.
+  uint64_t describe(const char* memory, int k) const {
+    const unsigned panel = static_cast<unsigned>((major == Major::kK ? extent : kK) * span());
+    const unsigned eight = static_cast<unsigned>(8 * span());
+    const char* start = memory;
+    if (major == Major::kMN) start += k * span();
+    else start += k / per_span() * static_cast<int>(panel) + k % per_span() * 2;
+    // Unswizzled, "leading" is the way along k; "stride" that along mn. Swizzled MN-major, the other way round.
+    if (swizzle == Swizzle::kNone && major == Major::kMN) return ptx::wgmma_operand(start, eight, panel, swizzle);
+    return ptx::wgmma_operand(start, panel, eight, swizzle);
+  }
+};
+
+template <class T, class At>
+void fill(char* memory, const Operand& operand, At&& at) {
+  for (int i = static_cast<int>(threadIdx.x); i < operand.extent * kK; i += 128) {
+    const T element = narrow_to<T>(at(i / kK, i % kK));
+    std::memcpy(memory + operand.place(i / kK, i % kK), &element, 2);
+  }
+}
+
+/// Whether a thread's d is a b, of `depth` columns, plus `more`.
+template <int kN>
+bool right(const float (&d)[kN / 2], int depth, float more = 0) {
+  const int warp = static_cast<int>(threadIdx.x / 32), g = static_cast<int>(threadIdx.x % 32 / 4);
+  for (int i = 0; i < kN / 2; ++i) {
+    const int m = warp * 16 + g + i / 2 % 2 * 8, n = i / 4 * 8 + static_cast<int>(threadIdx.x % 4) * 2 + i % 2;
+    float sum = more;
+    for (int k = 0; k < depth; ++k) sum += a_at(m, k) * b_at(n, k);
+    if (d[i] != sum) return false;
+  }
+  return true;
+}
+
+template <class T, int kN, Major kMajorA, Major kMajorB>
+bool product(Swizzle of_a, Swizzle of_b) {
+  const Operand a{64, kMajorA, of_a}, b{kN, kMajorB, of_b};
+  bool all = true, undefined = true;
+  run(kGroup, [&] {
+    auto& s = shared_memory<Memory>();
+    fill<T>(s.a, a, a_at), fill<T>(s.b, b, b_at);
+    ptx::fence_proxy_async();
+    __syncthreads();
+    float d[kN / 2];
+    for (float& x : d) x = 3;
+    ptx::wgmma_fence();
+    for (int k = 0; k < kK; k += 16)
+      ptx::wgmma_m64k16<T, kN, kMajorA, kMajorB>(d, a.describe(s.a, k), b.describe(s.b, k), k > 0);
+    ptx::wgmma_commit();
+    undefined &= std::isnan(d[1]);
+    ptx::wgmma_wait<0>();
+    ptx::wgmma_keep_order(d);
+    all &= right<kN>(d, kK);
+  });
+  return all && undefined;
+}
+
+template <Major kMajorA, Major kMajorB>
+void test_layouts(const std::string& name) {
+  for (const Swizzle swizzle : {Swizzle::kNone, Swizzle::k32, Swizzle::k64, Swizzle::k128}) {
+    const std::string text = name + ", swizzle " + std::to_string(span_of(swizzle));
+    expect(product<BFloat16, 64, kMajorA, kMajorB>(swizzle, Swizzle::k128), "wgmma, a " + text);
+    expect(product<Float16, 64, kMajorA, kMajorB>(Swizzle::k128, swizzle), "wgmma, b " + text);
+  }
+}
+
+void test_registers_and_groups() {
+  const Operand b{96, Major::kMN, Swizzle::k64};
+  bool one = true, both = true, added = true;
+  run(kGroup, [&] {
+    auto& s = shared_memory<Memory>();
+    fill<BFloat16>(s.b, b, b_at);
+    ptx::fence_proxy_async();
+    __syncthreads();
+    const int row = static_cast<int>(threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4),
+              t = static_cast<int>(threadIdx.x % 4);
+    uint32_t a[2][4];
+    for (int step = 0; step < 2; ++step)
+      for (int i = 0; i < 4; ++i) {
+        const int m = row + i % 2 * 8, k = step * 16 + 2 * t + i / 2 * 8;
+        a[step][i] = ptx::pack2<BFloat16>(a_at(m, k), a_at(m, k + 1));
+      }
+    float d[48], e[48];
+    for (float& x : e) x = 3;
+    ptx::wgmma_fence();
+    ptx::wgmma_m64k16<BFloat16, 96, Major::kMN>(d, a[0], b.describe(s.b, 0), false);
+    ptx::wgmma_commit();
+    for (int step = 0; step < 2; ++step)
+      ptx::wgmma_m64k16<BFloat16, 96, Major::kMN>(e, a[step], b.describe(s.b, 16 * step), true);
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<1>();
+    one &= right<96>(d, 16) && std::isnan(e[0]);
+    ptx::wgmma_wait<0>();
+    both &= right<96>(e, 32, 3);
+    ptx::wgmma_fence();
+    ptx::wgmma_m64k16<BFloat16, 96, Major::kMN>(d, a[1], b.describe(s.b, 16), true);
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    added &= right<96>(d, 32);
+  });
+  expect(one, "wgmma_wait<1> waits for all but one group");
+  expect(both, "wgmma with a in registers, adding to d");
+  expect(added, "wgmma goes on with a d that was read");
+}
+
+void test_mistakes() {
+  const auto mistake = [](bool fence, bool differ) {
+    return error_of(kGroup, [&] {
+      auto& s = shared_memory<Memory>();
+      const Operand operand{64, Major::kK, Swizzle::k128};
+      fill<BFloat16>(s.a, operand, a_at);
+      __syncthreads();
+      float d[32] = {};
+      if (fence) ptx::wgmma_fence();
+      const uint64_t a = operand.describe(s.a, 0);
+      ptx::wgmma_m64k16<BFloat16, 64>(d, a, differ && threadIdx.x == 77 ? ptx::advance(a, 32) : a, true);
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<0>();
+    });
+  };
+  expect(mistake(true, false).empty(), "a product");
+  expect(has(mistake(false, false), "no wgmma_fence"), "a product without a fence");
+  expect(has(mistake(true, true), "different products"), "threads that ask for different products");
+}
+
+/// d = a b, 64 x 64 x depth: a producer warp loads slots of 64 columns ahead, a warpgroup multiplies, as kernels do it.
+void test_pipeline() {
+  constexpr int kDepth = 448, kSlots = 3;
+  struct Slots {
+    alignas(1024) char a[kSlots][64 * 128], b[kSlots][64 * 128];
+    uint64_t full[kSlots], empty[kSlots];
+  };
+  std::vector<BFloat16> a(64 * kDepth), b(64 * kDepth);
+  for (size_t i = 0; i < a.size(); ++i) {
+    a[i] = narrow_to<BFloat16>(integer_at(static_cast<int>(i)));
+    b[i] = narrow_to<BFloat16>(integer_at(static_cast<int>(i) + 77));
+  }
+  TiledTensor tensor;
+  tensor.data = a.data();
+  tensor.rank = 2;
+  tensor.extent[0] = kDepth, tensor.extent[1] = 64, tensor.stride[1] = kDepth * 2;
+  tensor.box[0] = tensor.box[1] = 64;
+  tensor.swizzle = Swizzle::k128;
+  const TensorMap map_a = tensor_map(tensor);
+  tensor.data = b.data();
+  const TensorMap map_b = tensor_map(tensor);
+  std::vector<float> out(64 * 64);
+  run({.threads = 160, .shared_bytes = sizeof(Slots)}, [&] {
+    auto& s = shared_memory<Slots>();
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < kSlots; ++i) ptx::mbarrier_init(&s.full[i], 1), ptx::mbarrier_init(&s.empty[i], 128);
+      ptx::fence_mbarrier_init();
+    }
+    __syncthreads();
+    if (threadIdx.x >= 128) {
+      if (!ptx::elect_one()) return;
+      for (int i = 0; i < kDepth / 64; ++i) {
+        const int slot = i % kSlots, round = i / kSlots;
+        ptx::mbarrier_wait(&s.empty[slot], (round & 1) ^ 1);
+        ptx::mbarrier_arrive_expect_tx(&s.full[slot], 2 * 64 * 128);
+        ptx::tma_load(s.a[slot], map_a, {i * 64, 0}, &s.full[slot]);
+        ptx::tma_load(s.b[slot], map_b, {i * 64, 0}, &s.full[slot]);
+      }
+      return;
+    }
+    float d[32];
+    for (int i = 0; i < kDepth / 64; ++i) {
+      const int slot = i % kSlots, round = i / kSlots;
+      ptx::mbarrier_wait(&s.full[slot], round & 1);
+      const uint64_t of_a = ptx::wgmma_operand(s.a[slot], 16, 1024, Swizzle::k128);
+      const uint64_t of_b = ptx::wgmma_operand(s.b[slot], 16, 1024, Swizzle::k128);
+      ptx::wgmma_fence();
+      for (unsigned k = 0; k < 4; ++k)
+        ptx::wgmma_m64k16<BFloat16, 64>(d, ptx::advance(of_a, 32 * k), ptx::advance(of_b, 32 * k), i > 0 || k > 0);
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<0>();
+      ptx::mbarrier_arrive(&s.empty[slot]);
+    }
+    const unsigned row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, column = threadIdx.x % 4 * 2;
+    for (unsigned i = 0; i < 32; ++i) out[(row + i / 2 % 2 * 8) * 64 + i / 4 * 8 + column + i % 2] = d[i];
+  });
+  bool all = true;
+  for (size_t m = 0; m < 64; ++m)
+    for (size_t n = 0; n < 64; ++n) {
+      float sum = 0;
+      for (size_t k = 0; k < kDepth; ++k) sum += to_float(a[m * kDepth + k]) * to_float(b[n * kDepth + k]);
+      all &= out[m * 64 + n] == sum;
+    }
+  expect(all, "a pipeline of bulk copies and wgmma");
+}
+
+}  // namespace
+
+void test_wgmma() {
+  test_layouts<Major::kK, Major::kK>("K-major");
+  test_layouts<Major::kMN, Major::kMN>("MN-major");
+  expect(product<BFloat16, 8, Major::kK, Major::kK>(Swizzle::k128, Swizzle::k128), "wgmma of 8 columns");
+  expect(product<BFloat16, 256, Major::kMN, Major::kK>(Swizzle::k128, Swizzle::k64), "wgmma of 256 columns");
+  test_registers_and_groups();
+  test_mistakes();
+  test_pipeline();
+}
+
+}  // namespace fastconv
