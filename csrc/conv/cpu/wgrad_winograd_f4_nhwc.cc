@@ -49,8 +49,7 @@ FASTCONV_INLINE void transform_dy(Load&& dy, float* u, int64_t position) {
 /// Calls `emit(r, s, value)` for each of the 3 x 3 weights Gt M G, M[i] = m[i * position].
 template <class Emit>
 FASTCONV_INLINE void gather_weights(const float* m, int64_t position, Emit&& emit) {
-  constexpr float kNear2 = T::kNear2, kFar2 = T::kFar2;
-  constexpr float kAtNear = 0.5f / (kNear2 * (kNear2 - kFar2)), kAtFar = 0.5f / (kFar2 * (kFar2 - kNear2));
+  constexpr float kNear2 = T::kNear2, kFar2 = T::kFar2, kAtNear = T::kAtNear, kAtFar = T::kAtFar;
   const auto gather = [&](const Vec(&t)[6], Vec(&g)[3]) {
     const Vec even1 = broadcast(kAtNear) * (t[1] + t[2]), odd1 = broadcast(kAtNear * T::kNear) * (t[1] - t[2]);
     const Vec even2 = broadcast(kAtFar) * (t[3] + t[4]);

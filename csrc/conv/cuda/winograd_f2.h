@@ -2,22 +2,21 @@
 //
 // Y = At [(G g Gt) * (Bt d B)] A: a block makes 32 tiles x 64 output channels. It goes over C in chunks of 8: eight of
 // its warps transform the tiles' inputs into shared memory (V), the others copy the transformed filter (U), and each of
-// the 16 warps multiplies one of the 16 positions, 32 x 64, in registers. Then the products are exchanged through
-// shared memory, 32 channels at a time, transformed and finished.
+// the 16 warps multiplies one of the 16 positions, 32 x 64, in registers. The next chunk is on its way meanwhile. Then
+// the products are exchanged through shared memory, 16 tiles at a time, transformed and finished.
 //
-// Floor, an output and its C: 4 FMAs a channel instead of 9; 64 -> 64 channels on 56 x 56 x 128 images take 196 us of
-// an H200's FMAs and 48 us of its memory. A chunk of a block is 262144 FMAs (2048 cycles of an SM) on 32 KB of U and
-// about 9 KB of x (4 rows of 66 pixels, of which L1 serves the repetitions): 20 bytes a cycle from L2, which gives
-// about 24. Fusing therefore pays from the smallest C on; F(4x4) in one kernel would have 36 positions, thus tiles of
-// half the size in registers and half as many FMAs a byte, and would wait for L2: see winograd_f4.h. Beside 512 FMAs a
-// warp and chunk issues 32 loads from shared memory, and one that transforms 16 loads, 32 additions and 16 stores:
-// about 1/6 of the instructions are not FMAs.
+// Floor: 4 FMAs an output and channel instead of 9. 64 -> 64 channels on 56 x 56 x 128 images take 196 us of an H200's
+// FMAs and 48 us of its memory. A chunk of a block is 262144 FMAs, 2048 cycles of an SM, on 32 KB of U and 9 KB of x
+// (4 rows of 66 pixels; L1 serves the repetitions): 20 bytes a cycle from L2, which gives about 24. So one kernel pays
+// from the smallest C on. Of F(4x4) it would hold half as many tiles and channels: why that is not fused,
+// winograd_f4.h. A chunk is 512 FMAs and 32 loads of operands a warp; with it go 150 instructions where it transforms,
+// 45 where it copies: 4 of 5 that are issued are FMAs. Shared memory is busy for 1400 of the 2048 cycles.
 //
-// Memory: 96 KB shared, two buffers of U and V: one block an SM, also where an SM has no more than 100 KB. 512 threads
-// of 128 registers fill the register file: 64 sums, 16 operands, 16 pixels on their way, the rest addresses.
-// x is read a float a lane: eight lanes take the sector of a pixel's chunk, so that any C will do, and a warp's four
-// tiles are four sectors. V's four-tile groups are permuted by channel (group ^ channel), so that neither the stores of
-// 8 channels x 4 tiles nor the 16-byte loads of a channel meet in a bank.
+// Memory: 96 KB shared, two buffers of U and V: one block an SM, also where it has no more than 100 KB. 512 threads of
+// 128 registers fill the register file: 64 sums, 32 operands, 16 pixels on their way, the rest addresses.
+// x is read a float a lane: eight lanes take the 32 bytes of a pixel's chunk, whole sectors whatever C is, and its
+// pixels lie at offsets that are constants of the launch. V's groups of four tiles are permuted by channel
+// (group ^ channel): neither the stores of 8 channels x 4 tiles nor the 16-byte loads of a channel meet in a bank.
 #pragma once
 
 #include "conv/cuda/winograd.h"
@@ -31,7 +30,7 @@ constexpr int kFusedPositions = 16, kFusedTiles = kWarpRows, kFusedThreads = kFu
 constexpr int kInputThreads = kFusedTiles * kChunk;              // transform the input
 constexpr int kCopyThreads = kFusedThreads - kInputThreads;      // copy U
 constexpr int kChunkFloats = kFusedPositions * kChunk * kPanel;  // of U
-constexpr int kPassColumns = 32;                                 // channels of a pass of the output's transform
+constexpr int kPassTiles = 16;  // tiles of a pass of the output's transform, one a warp
 
 struct Fused {
   const float *x, *u;  // u[panel][chunk][position][8][64]
@@ -46,7 +45,7 @@ union FusedShared {
     float u[2][kFusedPositions][kChunk][kPanel];
     float v[2][kFusedPositions][kChunk][kFusedTiles];
   } in;
-  float out[kFusedPositions][kFusedTiles][kPassColumns + 4];  // tiles four apart, as lanes hold them: 16 banks
+  float out[kFusedPositions][kPassTiles][kPanel + 4];  // tiles four apart, as lanes hold them, lie 16 banks apart
 };
 static_assert(sizeof(FusedShared) == 96 * 1024);
 
@@ -130,26 +129,28 @@ __global__ void __launch_bounds__(kFusedThreads, 1) convolve_f2(Fused f, Epilogu
   }
 
 #pragma unroll
-  for (int pass = 0; pass < kPanel / kPassColumns; ++pass) {
+  for (int pass = 0; pass < kFusedTiles / kPassTiles; ++pass) {
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      Pack<float, 4> pack;
+    for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int j = 0; j < 4; ++j) pack.at[j] = sums[i][4 * pass + j];
-      store_pack(&shared.out[warp][lane_row(at, i)][4 * at.column], pack);
-    }
+      for (int j = 0; j < 2; ++j) {
+        Pack<float, 4> pack;
+#pragma unroll
+        for (int l = 0; l < 4; ++l) pack.at[l] = sums[4 * pass + i][4 * j + l];
+        store_pack(&shared.out[warp][lane_row(at, i)][4 * at.column + 32 * j], pack);
+      }
     __syncthreads();
-    const int k = panel * kPanel + pass * kPassColumns + lane;
-    for (int tile = warp; tile < kFusedTiles; tile += kFusedPositions) {
-      if (k >= f.K || tile0 + tile >= f.grid.tiles) continue;
+    const int index = tile0 + pass * kPassTiles + warp;  // a warp finishes a tile
+    if (index >= f.grid.tiles) continue;
+    const TileGrid::Tile tile = f.grid.tile<2>(index);
+    for (int column = lane; column < kPanel && panel * kPanel + column < f.K; column += kWarpSize) {
       float y[2][2];
-      transform_output<2>([&](int i) { return shared.out[i][tile][lane]; }, y);
-      write_tile<2>(f.grid, f.grid.tile<2>(tile0 + tile), y, k, f.K, epilogue, f.y);
+      transform_output<2>([&](int i) { return shared.out[i][warp][column]; }, y);
+      write_tile<2>(f.grid, tile, y, panel * kPanel + column, f.K, epilogue, f.y);
     }
   }
 }
-static_assert(kPassColumns == kWarpSize);
 
 struct WinogradF2 {
   static const char* why_not(const ConvProblem& p) {

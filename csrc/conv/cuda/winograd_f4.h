@@ -1,15 +1,16 @@
 // F(4x4, 3x3) on NHWC in three kernels, portion of tiles by portion: V = Bt d B of the portion into the workspace,
 // M = V * U for each of the 36 positions (winograd_gemm.h), y = At M A with the epilogue.
 //
-// Floor, an output and its C: 2.25 FMAs a channel instead of 9: 64 -> 64 channels on 56 x 56 x 128 images take 110 us
-// of an H200's FMAs, 256 -> 256 on 14 x 14 x 128 the same. V and M are 2.25 floats a pixel and channel, each written
-// and read once: they stay in L2, because a portion's are no more than 48 MB, but L2 too gives no more than 5.5 TB/s:
-// 166 us for the former problem, 42 for the latter. So this way needs about 128 channels to win over F(2x2), whose
-// products never leave the registers. One kernel for F(4x4) would be bound by L2 as well: 36 positions leave registers
-// for 32 x 32 a position, whose U and x are 7 KB for 288 cycles of FMAs.
+// Floor: 2.25 FMAs an output and channel instead of 9. 64 -> 64 channels on 56 x 56 x 128 images take 110 us of an
+// H200's FMAs; 256 -> 256 on 14 x 14 x 128 as much, and 144 with the rows and columns that tiles of 4 add to 14. V and
+// M are 2.25 floats a pixel and channel, each written and read once: they stay in L2, for a portion's are at most 48 MB
+// (or one block of 128 tiles), but L2 gives no more than 5.5 TB/s: 168 us for the former, 42 for the latter. So this
+// way needs about 128 channels to win over F(2x2), whose products never leave the registers. One kernel for F(4x4)
+// would wait for L2 too: 36 positions leave registers for 32 x 32 a position, whose U and x are 7 KB a channel for 288
+// cycles of FMAs, at the limit of 24 bytes a cycle, and each transformed input would serve 32 channels only.
 //
 // The transforms take a float a thread, lanes along the channels, so that any C and K will do: 36 loads of 128
-// neighbouring bytes a warp are in flight, 2 blocks of 256 threads an SM (up to 128 registers, no shared memory).
+// neighbouring bytes a warp are in flight, 2 blocks of 256 threads an SM (104 registers at most, no shared memory).
 #pragma once
 
 #include "conv/cuda/winograd_gemm.h"
