@@ -105,6 +105,15 @@ inline GroupedPlan plan_grouped(const ConvProblem& p, int64_t height, int64_t wi
 /// Elements between neighbouring pixels in shared memory.
 FASTCONV_HOST_DEVICE int pitch_of(const GroupedPlan& plan) { return (plan.chunks + 1) * kChunk; }
 
+/// Stages of the ring, where a step takes `stride` rows of x.
+template <int kStride>
+constexpr int kStages = kStride == 1 ? 4 : 3;
+
+/// Columns of x that the outputs of a strip see.
+template <int kStride>
+FASTCONV_HOST_DEVICE int input_columns(const GroupedPlan& plan) {
+  return (plan.tiles * kMmaPixels - 1) * kStride + kFilter;
+}
 /// Elements of a staged row: two of them follow the ring, as floats.
 FASTCONV_HOST_DEVICE int staged_size(const GroupedPlan& plan, int columns) { return columns * pitch_of(plan); }
 

@@ -14,13 +14,6 @@
 namespace fastconv {
 namespace {
 
-template <int kStride>
-constexpr int kStages = kStride == 1 ? 4 : 3;
-
-template <int kStride>
-FASTCONV_HOST_DEVICE int input_columns(const GroupedPlan& plan) {
-  return (plan.tiles * kMmaPixels - 1) * kStride + kFilter;
-}
 /// Elements of a stage: the input rows of one step.
 template <int kStride>
 FASTCONV_HOST_DEVICE int stage_size(const GroupedPlan& plan) {
