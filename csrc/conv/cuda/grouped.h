@@ -1,0 +1,213 @@
+// What the grouped convolution kernels share: 3x3 filters with 4, 8, 16 or 32 channels a group, NHWC, tensor cores.
+//
+// A block takes 32 or 64 channels, a strip of 16 or 32 columns, and walks down the image. Rows of the strip come
+// through cp.async into a ring of stages in shared memory, so that every activation is read once but for the halo. A
+// warp has 8 output channels; the taps and channels that they see are cut into chunks of 8 channels of one tap, 16
+// bytes of a pixel in shared memory, and two chunks are the 16 of m16n8k16. With 4 channels a group the 8 channels are
+// two groups and their weights block-diagonal: half of the products are with zeros (an infinity or NaN in one of the
+// two groups makes NaN in the other), and the kernel is still bound by memory. The weights stay in registers for the
+// whole block.
+//
+// A pixel has a pitch of 8 elements more than its channels: 8 neighbouring pixels then lie in different banks.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/cuda/epilogue.h"
+#include "core/cuda/launch.h"
+#include "core/cuda/ptx.h"
+#include "core/cuda/shape.h"
+#include "core/cuda/vector.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int kFilter = 3;  // R and S
+constexpr int kChunk = 8;   // channels in 16 bytes
+constexpr int kMaxThreads = 256;
+constexpr int kMmaPixels = 16;
+constexpr int kMaxTiles = 2;  // of 16 columns in a strip
+
+/// Chunks a tap: of 4 and 8 channels a group 1, of 16 2, of 32 4.
+inline int chunks_a_tap(const ConvProblem& p) {
+  return static_cast<int>(std::max<int64_t>(p.C_per_group() / kChunk, 1));
+}
+/// Products of a filter row: its chunks in pairs, the last alone where they are odd.
+template <int kChunks>
+constexpr int kSteps = (kFilter * kChunks + 1) / 2;
+/// Registers for kMaxThreads, so that two or three blocks share a multiprocessor.
+template <int kChunks>
+constexpr int kBlocksPerSM = kChunks == 4 ? 2 : 3;
+
+inline const char* grouped_why_not(const ConvProblem& p) {
+  if (const char* reason = too_large(p)) return reason;
+  if (p.dtype != DType::kFloat16 && p.dtype != DType::kBFloat16) return "takes float16 and bfloat16 only";
+  if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes NHWC only";
+  if (!p.is_2d()) return "takes two spatial axes";
+  const int64_t c = p.C_per_group();
+  if (p.C != p.K || p.groups == 1 || (c != 4 && c != 8 && c != 16 && c != 32))
+    return "takes groups of 4, 8, 16 or 32 channels in and as many out";
+  if (p.C % 32 != 0) return "takes channels in multiples of 32";
+  if (p.R != kFilter || p.S != kFilter) return "takes 3x3 filters only";
+  if (p.dilation_h != 1 || p.dilation_w != 1) return "takes dense filters only";
+  if (p.stride_h != p.stride_w || p.stride_h > 2) return "takes strides of 1 and 2";
+  return nullptr;
+}
+
+/// Calls `body` with a constant of 1, 2 or 4.
+template <class Body>
+void with_chunks(const ConvProblem& p, Body&& body) {
+  switch (chunks_a_tap(p)) {
+    case 1: return body(std::integral_constant<int, 1>{});
+    case 2: return body(std::integral_constant<int, 2>{});
+    case 4: return body(std::integral_constant<int, 4>{});
+  }
+}
+/// Calls `body(T{})` with the 16-bit element type.
+template <class Body>
+void with_half(DType dtype, Body&& body) {
+  if (dtype == DType::kBFloat16) body(BFloat16{});
+  else body(Float16{});
+}
+
+/// How the pixels of one side are cut. A block has 32 threads for each of its chunks of channels.
+struct GroupedPlan {
+  int chunks;         // of a block's channels: 4 or 8
+  int channel_tiles;  // blocks along the channels
+  int tiles;          // of 16 columns: 1 or 2
+  int strips, rows, bands;
+
+  int columns() const { return tiles * kMmaPixels; }
+  int64_t blocks(int64_t N) const { return N * bands * strips * channel_tiles; }
+  unsigned threads() const { return static_cast<unsigned>(chunks * kWarpSize); }
+};
+
+/// `height` x `width` pixels to be made. Bands as high as leave enough blocks: a band begins by reading its halo again
+/// and gathering its weights.
+inline GroupedPlan plan_grouped(const ConvProblem& p, int64_t height, int64_t width) {
+  constexpr int kEnoughBlocks = 1024, kLowestBand = 8;
+  const auto ceil_div = [](int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); };
+  GroupedPlan plan = {};
+  plan.chunks = p.C % 64 == 0 ? 8 : 4;
+  plan.channel_tiles = static_cast<int>(p.C / (plan.chunks * kChunk));
+  plan.tiles = width <= kMmaPixels ? 1 : kMaxTiles;
+  plan.strips = ceil_div(width, plan.columns());
+  plan.rows = static_cast<int>(std::max<int64_t>(height, 1));
+  plan.bands = ceil_div(height, plan.rows);
+  while (plan.blocks(p.N) < kEnoughBlocks && plan.rows > kLowestBand) {
+    plan.rows = (plan.rows + 1) / 2;
+    plan.bands = ceil_div(height, plan.rows);
+  }
+  return plan;
+}
+
+/// Elements between neighbouring pixels in shared memory.
+FASTCONV_HOST_DEVICE int pitch_of(const GroupedPlan& plan) { return (plan.chunks + 1) * kChunk; }
+
+/// Stages of the ring, where a step takes `stride` rows of x.
+template <int kStride>
+constexpr int kStages = kStride == 1 ? 4 : 3;
+
+/// Columns of x that the outputs of a strip see.
+template <int kStride>
+FASTCONV_HOST_DEVICE int input_columns(const GroupedPlan& plan) {
+  return (plan.tiles * kMmaPixels - 1) * kStride + kFilter;
+}
+/// Elements of a staged row: two of them follow the ring, as floats.
+FASTCONV_HOST_DEVICE int staged_size(const GroupedPlan& plan, int columns) { return columns * pitch_of(plan); }
+
+__device__ __forceinline__ int smaller(int a, int b) { return a < b ? a : b; }
+
+/// A block's place in the plan.
+struct GroupedPlace {
+  int channel, q, row, n;  // the first of each
+};
+__device__ __forceinline__ GroupedPlace place_of(int block, const GroupedPlan& plan) {
+  GroupedPlace at;
+  at.channel = block % plan.channel_tiles * plan.chunks * kChunk, block /= plan.channel_tiles;
+  at.q = block % plan.strips * plan.tiles * kMmaPixels, block /= plan.strips;
+  at.row = block % plan.bands * plan.rows;
+  at.n = block / plan.bands;
+  return at;
+}
+
+/// The rows of one image, in a block's channels; a thread has the same chunk of every 32nd column.
+template <class T>
+struct RowLoader {
+  const T* image;
+  int H, W, C, chunk, column, pitch;
+
+  __device__ __forceinline__ RowLoader(const T* x, int64_t offset, int H_, int W_, int C_, const GroupedPlan& plan)
+      : image(x + offset),
+        H(H_),
+        W(W_),
+        C(C_),
+        chunk(static_cast<int>(threadIdx.x) % plan.chunks * kChunk),
+        column(static_cast<int>(threadIdx.x) / plan.chunks),
+        pitch(pitch_of(plan)) {}
+
+  /// Begins to copy `columns` pixels of row h from column w on; zeros outside the image.
+  __device__ __forceinline__ void load(T* to, int h, int w, int columns) const {
+    const bool inside = h >= 0 && h < H;
+#pragma unroll 1
+    for (int i = column; i < columns; i += kWarpSize) {
+      const bool valid = inside && w + i >= 0 && w + i < W;
+      const T* from = valid ? image + (int64_t{h} * W + w + i) * C + chunk : image;
+      ptx::cp_async<16>(to + i * pitch + chunk, from, valid);
+    }
+  }
+};
+
+/// A lane's weights of output channel `k`, B of the products of a filter row: entries (chunk pair, half). `swapped`
+/// takes the taps of a row as 0, 2, 1. Filter's k is the output's channel, its c the channel that is summed over.
+template <class T, int kChunks>
+__device__ __forceinline__ void load_weights(uint32_t (&b)[kFilter][kSteps<kChunks>][2], const Filter& w, int k,
+                                             int channels_per_group, bool swapped) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int group = k / channels_per_group, first = k / (kChunks * kChunk) * (kChunks * kChunk);
+#pragma unroll
+  for (int r = 0; r < kFilter; ++r)
+#pragma unroll
+    for (int m = 0; m < 2 * kSteps<kChunks>; ++m) {
+      const int tap = m / kChunks, s = swapped && tap > 0 ? kFilter - tap : tap;
+      uint32_t bits = 0;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int c = first + m % kChunks * kChunk + lane % 4 * 2 + i;
+        if (tap < kFilter && c / channels_per_group == group)
+          bits |= uint32_t{static_cast<const T*>(
+                               w.data)[w.offset(group, k % channels_per_group, c % channels_per_group, 0, r, s)]
+                               .bits}
+                  << 16 * i;
+      }
+      b[r][m / 2][m % 2] = bits;
+    }
+}
+
+/// A lane's two channels of a pixel, to be stored after the next barrier.
+__device__ __forceinline__ void stage_pair(float* to, float first, float second) {
+  store_pack(to, Pack<float, 2>{first, second});
+}
+
+/// Finishes and stores columns `from` to `to` of a staged row. `offset` is where channel `channel`, the block's first,
+/// of the row's column 0 lies. A thread has the same two channels of every eighth column: a warp writes 64 or 128 bytes
+/// of neighbours.
+template <class T>
+__device__ __forceinline__ void store_staged(T* y, int64_t offset, const float* staged, int from, int to, int C,
+                                             int channel, const GroupedPlan& plan, const Epilogue& epilogue) {
+  const int pairs = plan.chunks * kChunk / 2, c = static_cast<int>(threadIdx.x) % pairs * 2;
+#pragma unroll 1
+  for (int column = from + static_cast<int>(threadIdx.x) / pairs; column < to; column += 2 * kWarpSize / kChunk) {
+    const auto sums = load_pack<2>(staged + column * pitch_of(plan) + c);
+    const int64_t index = offset + int64_t{column} * C + c;
+    const uint32_t bits = ptx::pack2<T>(finish<T>(sums.at[0], epilogue, channel + c, index),
+                                        finish<T>(sums.at[1], epilogue, channel + c + 1, index + 1));
+    Pack<T, 2> pair;
+    std::memcpy(static_cast<void*>(&pair), &bits, sizeof(bits));
+    store_pack(y + index, pair);
+  }
+}
+
+}  // namespace
+}  // namespace fastconv
