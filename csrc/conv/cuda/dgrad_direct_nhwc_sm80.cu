@@ -1,5 +1,5 @@
-// dx[n,c,h,w] = sum over r,s,k of dy[n,k,p,q] * w[k,c,r,s] over the p, q with p * stride - pad + r * dilation = h: implicit GEMM
-// on the FMA units, a phase of the stride at a time.
+// dx[n,c,h,w] = sum over r,s,k of dy[n,k,p,q] * w[k,c,r,s] over the p, q with p * stride - pad + r * dilation = h:
+// implicit GEMM on the FMA units, a phase of the stride at a time.
 //
 // Exact in every dtype: strict float32, and float64. How the work is cut: direct.h.
 
@@ -14,7 +14,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_dgrad_direct_nhwc_sm80) = {
-    .algorithm = Algorithm::kDirect, .why_not = direct_why_not, .run = run};
+FASTCONV_DEFINE(conv_dgrad_direct_nhwc_sm80) = {.algorithm = Algorithm::kDirect, .why_not = direct_why_not, .run = run};
 
 }  // namespace fastconv

@@ -1,5 +1,6 @@
-// dx[n,c,h,w] = sum over r,s of columns[(n, p, q)][r, s, c] where p * stride - pad + r * dilation = h, and columns = dy * w:
-// a product, then a gather. Columns are kept in the accumulator's type, so that each sum is rounded once. See im2col.h.
+// dx[n,c,h,w] = sum over r,s of columns[(n, p, q)][r, s, c] where p * stride - pad + r * dilation = h, and columns = dy
+// * w: a product, then a gather. Columns are kept in the accumulator's type, so that each sum is rounded once. See
+// im2col.h.
 
 #include "conv/cuda/im2col.h"
 

@@ -3,10 +3,11 @@
 // gemm_m are the pixels of the output, gemm_n its channels in a group, gemm_k the input's channels by taps, taps
 // innermost: of the 16 channels of a step the taps come from L1. Nothing is written but the output.
 //
-// An output pixel of row i along an axis lies at i * out_step + phase and reads input i * in_step + first + j * tap_step
-// with filter tap tap_first + j * tap_jump, 0 <= j < taps.
+// An output pixel of row i along an axis lies at i * out_step + phase and reads input i * in_step + first + j *
+// tap_step with filter tap tap_first + j * tap_jump, 0 <= j < taps.
 //   fprop  out_step = 1, in_step = stride, first = -pad, tap_step = dilation, every tap
-//   dgrad  out_step = stride, in_step = 1; a phase (the remainder of a pixel of dx by the stride) is a convolution of dy of
+//   dgrad  out_step = stride, in_step = 1; a phase (the remainder of a pixel of dx by the stride) is a convolution of
+//   dy of
 //          its own, with the taps that meet dy there: no product with an inserted zero is made. Phases are a grid axis.
 //
 // The floor is that of FMAs: 2 * macs / 67 TFLOP/s on an H200. A step of a 128 x 64 tile of float32 loads 12 KB for
@@ -34,8 +35,14 @@ struct AxisTaps {
     int tap = 0, jump = 1;
     while (tap < filter && (phase + pad - tap * dilation) % stride != 0) ++tap;
     while (jump < stride && jump * dilation % stride != 0) ++jump;
-    return {stride, phase, 1, tap < filter ? (phase + pad - tap * dilation) / stride : 0, -(jump * dilation / stride),
-            tap, jump, tap < filter ? (filter - 1 - tap) / jump + 1 : 0};
+    return {stride,
+            phase,
+            1,
+            tap < filter ? (phase + pad - tap * dilation) / stride : 0,
+            -(jump * dilation / stride),
+            tap,
+            jump,
+            tap < filter ? (filter - 1 - tap) / jump + 1 : 0};
   }
   /// Outputs of this phase among `extent`.
   __device__ __forceinline__ int outputs(int extent) const {
@@ -80,8 +87,16 @@ class ImageSource {
  public:
   __device__ __forceinline__ ImageSource(const T* in, const DirectParams& p, const PixelRow* rows, const AxisTaps& h,
                                          const AxisTaps& w)
-      : in_(in), rows_(rows), H_(p.in_h), W_(p.in_w), C_(p.in_channels), depth_(p.in_per_group),
-        tap_step_h_(h.tap_step), tap_step_w_(w.tap_step), vector_(p.vector_in), walk_{h.taps, w.taps} {}
+      : in_(in),
+        rows_(rows),
+        H_(p.in_h),
+        W_(p.in_w),
+        C_(p.in_channels),
+        depth_(p.in_per_group),
+        tap_step_h_(h.tap_step),
+        tap_step_w_(w.tap_step),
+        vector_(p.vector_in),
+        walk_{h.taps, w.taps} {}
 
   __device__ __forceinline__ Pack<T, 4> quad(int, int row, int k) const {
     const PixelRow pixel = rows_[row];
@@ -102,17 +117,23 @@ class ImageSource {
   TapWalk walk_;
 };
 
-/// The weight of a group as [gemm_k][gemm_n]. fprop reads along gemm_k (c), dgrad along gemm_n (c again). Strides fit 32
-/// bits: the weight has fewer than 2^31 elements.
+/// The weight of a group as [gemm_k][gemm_n]. fprop reads along gemm_k (c), dgrad along gemm_n (c again). Strides fit
+/// 32 bits: the weight has fewer than 2^31 elements.
 template <class T, simt::Along kAlong>
 class FilterSource {
  public:
   __device__ __forceinline__ FilterSource(const T* w, int64_t stride_k, int64_t stride_n, int64_t stride_h,
                                           int64_t stride_w, const DirectParams& p, int n_first, const AxisTaps& h,
                                           const AxisTaps& v)
-      : w_(w), stride_k_(static_cast<int>(stride_k)), stride_n_(static_cast<int>(stride_n)),
-        stride_h_(static_cast<int>(stride_h)), stride_w_(static_cast<int>(stride_w)), depth_(p.in_per_group),
-        columns_(p.out_per_group - n_first), vector_(p.vector_w), walk_{h.taps, v.taps} {}
+      : w_(w),
+        stride_k_(static_cast<int>(stride_k)),
+        stride_n_(static_cast<int>(stride_n)),
+        stride_h_(static_cast<int>(stride_h)),
+        stride_w_(static_cast<int>(stride_w)),
+        depth_(p.in_per_group),
+        columns_(p.out_per_group - n_first),
+        vector_(p.vector_w),
+        walk_{h.taps, v.taps} {}
 
   __device__ __forceinline__ Pack<T, 4> quad(int, int n, int k) const {
     const int depth_left = depth_ - walk_.k - k, columns_left = columns_ - n;
@@ -135,8 +156,8 @@ class FilterSource {
 /// Grid: tiles of channels then of pixels along x, groups along y, phases along z.
 template <class Tile, Direction kDirection>
 __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
-    direct(DirectParams p, const typename Tile::T* __restrict__ in, Filter filter,
-           typename Tile::T* __restrict__ out, Epilogue epilogue) {
+    direct(DirectParams p, const typename Tile::T* __restrict__ in, Filter filter, typename Tile::T* __restrict__ out,
+           Epilogue epilogue) {
   using T = typename Tile::T;
   constexpr bool kFprop = kDirection == Direction::kFprop;
   constexpr simt::Along kAlongW = kFprop ? simt::Along::kDepth : simt::Along::kRows;
@@ -217,9 +238,26 @@ void launch_direct(const char* name, const ConvProblem& p, const ConvArgs& args)
   constexpr bool kFprop = kDirection == Direction::kFprop;
   const ConvShape s = shape_of(p);
   const int n = kFprop ? s.K_per_group : s.C_per_group;
-  DirectParams d = {s.N, s.H, s.W, s.P, s.Q, s.C, s.K, s.C_per_group, s.K_per_group, s.stride_h, s.stride_w, s.pad_h,
-                    s.pad_w, s.dilation_h, s.dilation_w, s.R, s.S, (n + Tile::kN - 1) / Tile::kN,
-                    s.C_per_group % 4 == 0, has_quads(args.w, s.C_per_group, element_size(p.dtype)),
+  DirectParams d = {s.N,
+                    s.H,
+                    s.W,
+                    s.P,
+                    s.Q,
+                    s.C,
+                    s.K,
+                    s.C_per_group,
+                    s.K_per_group,
+                    s.stride_h,
+                    s.stride_w,
+                    s.pad_h,
+                    s.pad_w,
+                    s.dilation_h,
+                    s.dilation_w,
+                    s.R,
+                    s.S,
+                    (n + Tile::kN - 1) / Tile::kN,
+                    s.C_per_group % 4 == 0,
+                    has_quads(args.w, s.C_per_group, element_size(p.dtype)),
                     s.K_per_group % 4 == 0};
   int64_t pixels = int64_t{1} * s.N * s.P * s.Q;
   unsigned phases = 1;

@@ -1,4 +1,5 @@
-// y[n,k,p,q] = sum over the columns of pixel (n, p, q) of columns * w: the explicit matrix, then a product. See im2col.h.
+// y[n,k,p,q] = sum over the columns of pixel (n, p, q) of columns * w: the explicit matrix, then a product. See
+// im2col.h.
 
 #include "conv/cuda/im2col.h"
 
@@ -11,7 +12,8 @@ constexpr const char* kName = "conv_fprop_im2col_nhwc_sm80";
 template <class Tile>
 __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
     multiply_columns(ColumnShape p, int rows, const typename Tile::T* __restrict__ columns,
-                     const typename Tile::T* __restrict__ weight, typename Tile::T* y, int64_t first, Epilogue epilogue) {
+                     const typename Tile::T* __restrict__ weight, typename Tile::T* y, int64_t first,
+                     Epilogue epilogue) {
   using T = typename Tile::T;
   auto& shared = shared_memory<typename Tile::Shared>();
   const int g = static_cast<int>(blockIdx.y), gemm_n = p.p.K_per_group;
@@ -21,7 +23,8 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
   simt::Sums<Tile> sums;
   simt::multiply<Tile, kAlong, kAlong>(
       MatrixSource<T, kAlong>(columns + at.m * row_pitch + g * p.pitch, row_pitch, rows - at.m, p.pitch, true),
-      MatrixSource<T, kAlong>(weight + (int64_t{1} * g * gemm_n + at.n) * p.pitch, p.pitch, gemm_n - at.n, p.pitch, true),
+      MatrixSource<T, kAlong>(weight + (int64_t{1} * g * gemm_n + at.n) * p.pitch, p.pitch, gemm_n - at.n, p.pitch,
+                              true),
       (p.pitch + simt::kStep - 1) / simt::kStep, shared, sums);
   simt::for_each_quad<Tile>(sums, shared, [&](int row, int column, const auto& quad) {
     const int left = gemm_n - at.n - column, k = g * gemm_n + at.n + column;
@@ -41,9 +44,7 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
   });
 }
 
-ColumnPlan plan_of(const ConvProblem& p) {
-  return ColumnPlan(p, element_size(p.dtype), ColumnPlan::weight_bytes(p));
-}
+ColumnPlan plan_of(const ConvProblem& p) { return ColumnPlan(p, element_size(p.dtype), ColumnPlan::weight_bytes(p)); }
 
 void run(const ConvProblem& p, const ConvArgs& args) {
   const ColumnPlan plan = plan_of(p);

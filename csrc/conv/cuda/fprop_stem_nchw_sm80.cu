@@ -1,4 +1,5 @@
-// The first layer read as NCHW and written as NHWC: y[n,k,p,q] = sum over r,c,s of x[n,c,h,w] * w[k,c,r,s], C <= 4. See stem.h.
+// The first layer read as NCHW and written as NHWC: y[n,k,p,q] = sum over r,c,s of x[n,c,h,w] * w[k,c,r,s], C <= 4. See
+// stem.h.
 
 #include "conv/cuda/stem.h"
 

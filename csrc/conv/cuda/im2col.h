@@ -4,8 +4,8 @@
 //   dgrad  columns = dy * w         then dx gathers the columns that it went to: no atomics
 //   wgrad  dw = columns' * dy       parts of the pixels, added in a fixed order
 //
-// Columns of a group are rounded up to quads (zeros in fprop and wgrad), so that every load of them is a vector; so is the
-// packed weight [k][column]. As many images at a time as 64 MB of columns hold, one at least. Any stride, padding,
+// Columns of a group are rounded up to quads (zeros in fprop and wgrad), so that every load of them is a vector; so is
+// the packed weight [k][column]. As many images at a time as 64 MB of columns hold, one at least. Any stride, padding,
 // dilation, groups. Beside the FMAs the matrix is written and read once: R * S times the bytes of x, twice.
 #pragma once
 
@@ -27,9 +27,16 @@ struct ColumnShape {
   FastDivmod row_quads, group_quads, q, y_h, c, s;
 
   explicit ColumnShape(const ConvProblem& problem)
-      : p(shape_of(problem)), depth(p.R * p.S * p.C_per_group), pitch((depth + 3) / 4 * 4),
-        vector_c(p.C_per_group % 4 == 0), row_quads(p.groups * (pitch / 4)), group_quads(pitch / 4),
-        q(p.Q > 0 ? p.Q : 1), y_h(p.P > 0 ? p.P : 1), c(p.C_per_group), s(p.S) {}
+      : p(shape_of(problem)),
+        depth(p.R * p.S * p.C_per_group),
+        pitch((depth + 3) / 4 * 4),
+        vector_c(p.C_per_group % 4 == 0),
+        row_quads(p.groups * (pitch / 4)),
+        group_quads(pitch / 4),
+        q(p.Q > 0 ? p.Q : 1),
+        y_h(p.P > 0 ? p.P : 1),
+        c(p.C_per_group),
+        s(p.S) {}
 
   /// Column `d` of a group as a tap and a channel.
   __device__ __forceinline__ void tap(int d, int* r_out, int* s_out, int* c_out) const {
@@ -51,9 +58,7 @@ struct ColumnPlan {
     images = std::clamp<int64_t>(kMostBytes / image, 1, std::max<int64_t>(p.N, 1));
     column_bytes = images * image;
   }
-  static int64_t row_elements(const ConvProblem& p) {
-    return p.groups * ((p.R * p.S * p.C_per_group() + 3) / 4 * 4);
-  }
+  static int64_t row_elements(const ConvProblem& p) { return p.groups * ((p.R * p.S * p.C_per_group() + 3) / 4 * 4); }
   static int64_t weight_bytes(const ConvProblem& p) {
     return p.K * (row_elements(p) / p.groups) * element_size(p.dtype);
   }
@@ -136,7 +141,8 @@ void launch_gather_columns(const char* name, const ConvProblem& p, const ConvArg
          static_cast<const T*>(args.x) + image * p.H * p.W * p.C, columns);
 }
 
-/// A dense matrix: element (row, k) at row * pitch + k, or at k * pitch + row. Pitches and `from` allow vectors, or not.
+/// A dense matrix: element (row, k) at row * pitch + k, or at k * pitch + row. Pitches and `from` allow vectors, or
+/// not.
 template <class T, simt::Along kAlong>
 class MatrixSource {
  public:

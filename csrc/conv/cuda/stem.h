@@ -1,10 +1,10 @@
 // fprop of the first layer, up to 4 input channels: y[n,k,p,q] = sum over r,c,s of x[n,c,h,w] * w[k,c,r,s].
 //
-// A block makes a rectangle of 128 output pixels by 64 channels (32 where K has no more, 64 pixels in float64). It keeps
-// the strip of x under the rectangle in shared memory as [h][c][w] in the accumulator's type, so that reading NCHW and
-// NHWC differ in the copy alone, and the weight as [r][c][s][k], as many filter rows at a time as 40 KB hold. Each
-// thread keeps 8 pixels x 8 channels: of the 10 loads from shared memory for 64 FMAs, those of x take 8 neighbouring
-// columns of a warp, those of w 64 neighbouring bytes.
+// A block makes a rectangle of 128 output pixels by 64 channels (32 where K has no more, 64 pixels in float64). It
+// keeps the strip of x under the rectangle in shared memory as [h][c][w] in the accumulator's type, so that reading
+// NCHW and NHWC differ in the copy alone, and the weight as [r][c][s][k], as many filter rows at a time as 40 KB hold.
+// Each thread keeps 8 pixels x 8 channels: of the 10 loads from shared memory for 64 FMAs, those of x take 8
+// neighbouring columns of a warp, those of w 64 neighbouring bytes.
 //
 // Floors on an H200 for 7x7/2, 3 to 64 channels, 112 x 112, a batch of 128: 15.1 GFMA, 450 us at the FMA peak;
 // 411 MB of y in float32, 96 us. With 3x3 filters and half precision the write of y is the floor.
@@ -24,8 +24,8 @@ namespace {
 struct StemParams {
   ConvShape p;
   int tile_p = 0, tile_q = 0, tiles_p = 0, tiles_q = 0;
-  int rows = 0, columns = 0, pitch = 0;  // of the strip; `pitch` is that of a row of all channels
-  int weight_rows = 0;                   // filter rows at a time
+  int rows = 0, columns = 0, pitch = 0;     // of the strip; `pitch` is that of a row of all channels
+  int weight_rows = 0;                      // filter rows at a time
   FastDivmod x_inner = {}, c = {}, s = {};  // x_inner: what lies innermost in x, its channels or the strip's columns
   bool vector_out = false;
 };
@@ -139,8 +139,7 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
         }
       }
 #pragma unroll 1
-      for (; s < t.p.S; ++s, taps += kPitch)
-        multiply_tap<Tile, kPitch>(pixels, line + s * t.p.dilation_w, taps, sums);
+      for (; s < t.p.S; ++s, taps += kPitch) multiply_tap<Tile, kPitch>(pixels, line + s * t.p.dilation_w, taps, sums);
     }
     __syncthreads();
   }
@@ -194,8 +193,8 @@ struct StemPlan {
     params.c = FastDivmod(s.C), params.s = FastDivmod(s.S);
     params.vector_out = s.K % 4 == 0;
     const int64_t strip = (int64_t{1} * params.rows * params.pitch + 3) / 4 * 4;
-    shared_bytes = std::max(static_cast<size_t>(strip) * size + static_cast<size_t>(params.weight_rows) * row_bytes,
-                            least_bytes);
+    shared_bytes =
+        std::max(static_cast<size_t>(strip) * size + static_cast<size_t>(params.weight_rows) * row_bytes, least_bytes);
   }
 };
 
@@ -230,7 +229,8 @@ inline const char* stem_why_not(const ConvProblem& p, Layout x_layout) {
   for (int64_t reach : {p.stride_h, p.stride_w, p.R * p.dilation_h, p.S * p.dilation_w})
     if (reach > 1024) return "takes small filters and strides only";
   bool fits = false;
-  with_stem_tile(p, [&](auto* tile) { fits = stem_plan<std::remove_pointer_t<decltype(tile)>>(p).shared_bytes <= 96 * 1024; });
+  with_stem_tile(
+      p, [&](auto* tile) { fits = stem_plan<std::remove_pointer_t<decltype(tile)>>(p).shared_bytes <= 96 * 1024; });
   return fits ? nullptr : "takes strips of up to 96 KB only";
 }
 

@@ -1,5 +1,5 @@
-// dw[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] * x[n,c,h,w], h = p * stride - pad + r * dilation: implicit GEMM on the FMA
-// units, exact in every dtype.
+// dw[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] * x[n,c,h,w], h = p * stride - pad + r * dilation: implicit GEMM on the
+// FMA units, exact in every dtype.
 //
 // gemm_m = (r, s, c) gathered from x, gemm_n = k as dy lies, gemm_k = pixels of y, cut into parts that blocks take side
 // by side; partial sums are added in a fixed order (wgrad_parts.h). 128 x 64 sums a block of 128 threads, or 64 x 32
@@ -75,7 +75,11 @@ template <class T>
 class GradientSource {
  public:
   __device__ __forceinline__ GradientSource(const T* dy, const WgradParams& p, int n_first, int first, int last)
-      : dy_(dy + n_first), K_(p.K), columns_(p.matrix.gemm_n - n_first), pixel_(first), last_(last),
+      : dy_(dy + n_first),
+        K_(p.K),
+        columns_(p.matrix.gemm_n - n_first),
+        pixel_(first),
+        last_(last),
         vector_(p.vector_dy) {}
 
   __device__ __forceinline__ Pack<T, 4> quad(int, int n, int k) const {
@@ -106,8 +110,8 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
   simt::Sums<Tile> sums;
   simt::multiply<Tile, simt::Along::kRows, simt::Along::kRows>(
       TapSource<T>(x + g * p.C_per_group, p, m_first + simt::thread_row<Tile::kM>(), first, last),
-      GradientSource<T>(dy + g * p.matrix.gemm_n, p, n_first, first, last), (last - first + simt::kStep - 1) / simt::kStep,
-      shared, sums);
+      GradientSource<T>(dy + g * p.matrix.gemm_n, p, n_first, first, last),
+      (last - first + simt::kStep - 1) / simt::kStep, shared, sums);
   if (parts) parts += int64_t{1} * part * gridDim.y * p.matrix.gemm_m * p.matrix.pitch;
   store_tile<Tile>(sums, shared, p.matrix, parts, dw, g, m_first, n_first);
 }
@@ -132,18 +136,34 @@ template <class Tile>
 void launch_wgrad(const ConvProblem& p, const ConvArgs& args, const Plan& plan) {
   using T = typename Tile::T;
   const ConvShape s = shape_of(p);
-  const WgradParams w = {s.H, s.W, s.C, s.K, s.S, s.C_per_group, s.stride_h, s.stride_w, s.pad_h, s.pad_w,
-                         s.dilation_h, s.dilation_w, s.N * s.P * s.Q, plan.parts.pixels,
-                         static_cast<int>(plan.n_tiles), FastDivmod(s.Q > 0 ? s.Q : 1), FastDivmod(s.P > 0 ? s.P : 1),
-                         FilterMatrix(s), s.C_per_group % 4 == 0, s.K_per_group % 4 == 0};
+  const WgradParams w = {s.H,
+                         s.W,
+                         s.C,
+                         s.K,
+                         s.S,
+                         s.C_per_group,
+                         s.stride_h,
+                         s.stride_w,
+                         s.pad_h,
+                         s.pad_w,
+                         s.dilation_h,
+                         s.dilation_w,
+                         s.N * s.P * s.Q,
+                         plan.parts.pixels,
+                         static_cast<int>(plan.n_tiles),
+                         FastDivmod(s.Q > 0 ? s.Q : 1),
+                         FastDivmod(s.P > 0 ? s.P : 1),
+                         FilterMatrix(s),
+                         s.C_per_group % 4 == 0,
+                         s.K_per_group % 4 == 0};
   const Launch at = {.grid = {static_cast<unsigned>(plan.m_tiles * plan.n_tiles), static_cast<unsigned>(s.groups),
                               static_cast<unsigned>(plan.parts.count)},
                      .block = {simt::kThreads},
                      .shared_bytes = sizeof(typename Tile::Shared),
                      .stream = args.stream};
   launch("conv_wgrad_direct_nhwc_sm80", p, wgrad_direct<Tile>, at, w, static_cast<const T*>(args.x),
-         static_cast<const T*>(args.dy),
-         plan.parts.count > 1 ? static_cast<Accumulator<T>*>(args.workspace) : nullptr, args.w);
+         static_cast<const T*>(args.dy), plan.parts.count > 1 ? static_cast<Accumulator<T>*>(args.workspace) : nullptr,
+         args.w);
   if (plan.parts.count > 1) launch_sum_parts<T>("conv_wgrad_direct_nhwc_sm80", p, args, plan.parts.count);
 }
 

@@ -1,4 +1,5 @@
-// dw[k][r, s, c] = sum over pixels of columns[pixel][r, s, c] * dy[pixel][k]: the explicit matrix, then a product. See im2col.h.
+// dw[k][r, s, c] = sum over pixels of columns[pixel][r, s, c] * dy[pixel][k]: the explicit matrix, then a product. See
+// im2col.h.
 //
 // Portions of images follow each other; the pixels of one are cut into parts that blocks take side by side. A part adds
 // each portion to its sums, and the parts are added in their order at the end.
@@ -41,8 +42,10 @@ struct Plan {
   Parts parts;
   bool direct;  // one part of one portion: no second stage
 
-  explicit Plan(const ConvProblem& p) : large(p.dtype != DType::kFloat64 && gemm_m(p) > 64 && p.K_per_group() > 32),
-        columns(p, element_size(p.dtype), 0), parts{} {
+  explicit Plan(const ConvProblem& p)
+      : large(p.dtype != DType::kFloat64 && gemm_m(p) > 64 && p.K_per_group() > 32),
+        columns(p, element_size(p.dtype), 0),
+        parts{} {
     const int64_t tile_m = large ? 128 : 64, tile_n = large || p.dtype == DType::kFloat64 ? 64 : 32;
     const int64_t tiles = (gemm_m(p) + tile_m - 1) / tile_m * ((p.K_per_group() + tile_n - 1) / tile_n) * p.groups;
     parts = Parts::of(p, columns.images * p.P * p.Q, tiles);

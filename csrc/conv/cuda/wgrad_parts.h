@@ -1,5 +1,5 @@
-// The end of a wgrad that is a SIMT matrix product over a part of the pixels: partial sums in the workspace, and a second
-// stage that adds them in the order of their parts. gemm_m = (r, s, c), gemm_n = k, both in a group.
+// The end of a wgrad that is a SIMT matrix product over a part of the pixels: partial sums in the workspace, and a
+// second stage that adds them in the order of their parts. gemm_m = (r, s, c), gemm_n = k, both in a group.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,11 @@ struct FilterMatrix {
   FastDivmod c, s;
 
   explicit FilterMatrix(const ConvShape& p)
-      : gemm_m(p.R * p.S * p.C_per_group), gemm_n(p.K_per_group), pitch((p.K_per_group + 3) / 4 * 4),
-        c(p.C_per_group), s(p.S) {}
+      : gemm_m(p.R * p.S * p.C_per_group),
+        gemm_n(p.K_per_group),
+        pitch((p.K_per_group + 3) / 4 * 4),
+        c(p.C_per_group),
+        s(p.S) {}
 
   template <class T>
   __device__ __forceinline__ T* at(const Filter& dw, int g, int m, int n) const {
@@ -41,7 +44,8 @@ struct Parts {
   /// Enough blocks to fill a large GPU twice, of 256 pixels or more, in at most 64 MB.
   static Parts of(const ConvProblem& p, int64_t pixels, int64_t tiles) {
     constexpr int64_t kBlocks = 800, kLeastPixels = 256, kMostBytes = int64_t{64} << 20;
-    const int64_t most = std::min({(pixels + kLeastPixels - 1) / kLeastPixels, kMostBytes / matrix_bytes(p), kMaxGridYZ});
+    const int64_t most =
+        std::min({(pixels + kLeastPixels - 1) / kLeastPixels, kMostBytes / matrix_bytes(p), kMaxGridYZ});
     const int64_t count = std::clamp<int64_t>(kBlocks / tiles, 1, std::max<int64_t>(most, 1));
     const int64_t each = ((pixels + count - 1) / count + simt::kStep - 1) / simt::kStep * simt::kStep;
     return {each ? static_cast<int>((pixels + each - 1) / each) : 1, static_cast<int>(each)};

@@ -1,12 +1,13 @@
 // A matrix product on the plain FMA units, exact in float32 and float64: the main loop that the SIMT rows share.
 //
-// A block of 128 threads makes a tile of kM x kN sums from steps of 16 along gemm_k. Each thread keeps kQuadsM x kQuadsN
-// squares of 4 x 4: 8 x 8 sums take four 16-byte loads from shared memory for 64 FMAs. Both operands lie in shared memory
-// as [k][row] in the accumulator's type, twice: while one step is multiplied, the next is on its way in registers.
+// A block of 128 threads makes a tile of kM x kN sums from steps of 16 along gemm_k. Each thread keeps kQuadsM x
+// kQuadsN squares of 4 x 4: 8 x 8 sums take four 16-byte loads from shared memory for 64 FMAs. Both operands lie in
+// shared memory as [k][row] in the accumulator's type, twice: while one step is multiplied, the next is on its way in
+// registers.
 //
-// Shared memory without conflicts: a warp is 8 x 4 threads, so a load of A is 128 neighbouring bytes and one of B is 64.
-// A source whose elements neighbour along gemm_k is transposed as it is stored; row r of depth k then lies at column
-// r ^ (k / 4 % 4 * 8), which spreads the four quads of a row over the banks.
+// Shared memory without conflicts: a warp is 8 x 4 threads, so a load of A is 128 neighbouring bytes and one of B
+// is 64. A source whose elements neighbour along gemm_k is transposed as it is stored; row r of depth k then lies at
+// column r ^ (k / 4 % 4 * 8), which spreads the four quads of a row over the banks.
 //
 // Where the elements come from is the business of a source, a type with
 //   Pack<T, 4> quad(int pass, int row, int k)   kAlong::kDepth: elements (row, k .. k + 3) of the step, zeros outside
@@ -190,8 +191,8 @@ __device__ __forceinline__ void multiply(const SourceA& source_a, const SourceB&
   }
 }
 
-/// Calls `body(row, column, sums)` for every quad of 4 neighbouring columns of the tile, rows of a warp's threads together,
-/// so that what they store is contiguous. Goes through shared memory, 64 rows at a time.
+/// Calls `body(row, column, sums)` for every quad of 4 neighbouring columns of the tile, rows of a warp's threads
+/// together, so that what they store is contiguous. Goes through shared memory, 64 rows at a time.
 template <class Tile, class Body>
 __device__ __forceinline__ void for_each_quad(const Sums<Tile>& sums, typename Tile::Shared& shared, Body&& body) {
   using A = typename Tile::A;
@@ -213,7 +214,8 @@ __device__ __forceinline__ void for_each_quad(const Sums<Tile>& sums, typename T
 #pragma unroll 1
     for (int quad = static_cast<int>(threadIdx.x); quad < 64 * Tile::kN / 4; quad += kThreads) {
       const int r = quad / (Tile::kN / 4), column = quad % (Tile::kN / 4) * 4;
-      body(r / 32 * (32 * Tile::kQuadsM) + 32 * i + r % 32, column, load_pack<4>(shared.out + r * Tile::kOutPitch + column));
+      body(r / 32 * (32 * Tile::kQuadsM) + 32 * i + r % 32, column,
+           load_pack<4>(shared.out + r * Tile::kOutPitch + column));
     }
   }
 }
