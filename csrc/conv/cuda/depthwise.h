@@ -35,13 +35,13 @@ struct Columns {
 };
 
 /// Blocks that a multiprocessor's 64K registers should hold: accumulators, a row of taps and the columns read for it
-/// stay in registers, with some 44 for addresses and conversion.
+/// stay in registers, with some 40 for addresses and conversion.
 template <class T, int kLanes, int kTaps, int kStride, bool kTransposed>
 constexpr int blocks_per_multiprocessor() {
   constexpr int kWords = static_cast<int>(sizeof(Accumulator<T>)) / 4;
   using In = Columns<kTaps, kStride, kTransposed>;
   constexpr int kRegisters = (In::kStrip + (kTaps ? kTaps : 1)) * kLanes * kWords +
-                             (In::kCount * kLanes * static_cast<int>(sizeof(T)) + 3) / 4 + 44;
+                             (In::kCount * kLanes * static_cast<int>(sizeof(T)) + 3) / 4 + 40;
   constexpr int kBlocks = 65536 / kDepthwiseThreads / kRegisters;
   return kBlocks < 2 ? 2 : kBlocks > 8 ? 8 : kBlocks;
 }
@@ -95,22 +95,50 @@ __device__ __forceinline__ void add_row_any(const Depthwise& d, const T* __restr
   }
 }
 
-/// `finish` of kLanes neighbouring channels, and the one rounding.
-template <class T, int kLanes>
-__device__ __forceinline__ Pack<T, kLanes> finish_pack(const Accumulator<T> (&acc)[kLanes], Epilogue e, int channel,
-                                                       int64_t index) {
-  Pack<T, kLanes> residual = {}, out;
-  const bool add = e.residual != nullptr;
-  if (add) residual = load_pack<kLanes>(static_cast<const T*>(e.residual) + index);
-  Epilogue scalar = e;
-  scalar.residual = nullptr, scalar.activation = Activation::kNone;
+/// `finish` of a strip. Element i lies at index + i * step and counts where `first` <= i < `last`.
+///
+/// What costs many instructions an element (exp, a division) is a loop that turns the strip round: the code of one
+/// element, with every index still known to the compiler.
+template <class T, int kLanes, int kStrip>
+__device__ __forceinline__ void finish_strip(Accumulator<T> (&acc)[kStrip][kLanes], const Epilogue& e, int channel,
+                                             int64_t index, int step, int first, int last) {
+  using A = Accumulator<T>;
+  const Activation activation = e.activation;
+  if (e.scale || e.shift) {
 #pragma unroll
-  for (int lane = 0; lane < kLanes; ++lane) {
-    Accumulator<T> sum = finish<T>(acc[lane], scalar, channel + lane, 0);
-    if (add) sum += widen(residual.at[lane]);
-    out.at[lane] = narrow<T>(activate(sum, e.activation));
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const A scale = e.scale ? static_cast<const A*>(e.scale)[channel + lane] : A(1);
+      const A shift = e.shift ? static_cast<const A*>(e.shift)[channel + lane] : A(0);
+#pragma unroll
+      for (int i = 0; i < kStrip; ++i) acc[i][lane] = acc[i][lane] * scale + shift;
+    }
   }
-  return out;
+  if (e.residual) {
+#pragma unroll
+    for (int i = 0; i < kStrip; ++i) {
+      const Pack<T, kLanes> residual =
+          load_inside<kLanes>(static_cast<const T*>(e.residual) + index, i * step, i >= first && i < last);
+#pragma unroll
+      for (int lane = 0; lane < kLanes; ++lane) acc[i][lane] += widen(residual.at[lane]);
+    }
+  }
+  if (activation == Activation::kRelu) {
+#pragma unroll
+    for (int i = 0; i < kStrip; ++i)
+#pragma unroll
+      for (int lane = 0; lane < kLanes; ++lane) acc[i][lane] = activate(acc[i][lane], Activation::kRelu);
+  } else if (activation != Activation::kNone) {
+#pragma unroll 1
+    for (int turn = 0; turn < kStrip; ++turn) {
+#pragma unroll
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const A done = activate(acc[0][lane], activation);
+#pragma unroll
+        for (int i = 0; i + 1 < kStrip; ++i) acc[i][lane] = acc[i + 1][lane];
+        acc[kStrip - 1][lane] = done;
+      }
+    }
+  }
 }
 
 /// kTaps and kStride are those along u (dilation 1), or 0 for any.
@@ -151,12 +179,16 @@ __launch_bounds__(kDepthwiseThreads, (blocks_per_multiprocessor<T, kLanes, kTaps
       if constexpr (kTaps == 0) add_row_any<T, kLanes, kTransposed>(d, row, u0, row_taps, acc);
       else add_row<T, kLanes, kTaps, kStride, kTransposed>(d, row, u0, row_taps, acc);
     }
-    const int64_t first = int64_t{1} * at.n * d.out.n + int64_t{1} * c * d.out.c + int64_t{1} * v * d.out.v;
+    const int64_t index = int64_t{1} * at.n * d.out.n + int64_t{1} * c * d.out.c + int64_t{1} * v * d.out.v +
+                          int64_t{1} * u0 * d.out.u;
+    finish_strip<T>(acc, epilogue, c, index, d.out.u, -u0, d.u.out - u0);
 #pragma unroll
     for (int i = 0; i < kStrip; ++i) {
       if (u0 + i < 0 || u0 + i >= d.u.out) continue;
-      const int64_t index = first + int64_t{1} * (u0 + i) * d.out.u;
-      store_pack(out + index, finish_pack<T, kLanes>(acc[i], epilogue, c, index));
+      Pack<T, kLanes> done;
+#pragma unroll
+      for (int lane = 0; lane < kLanes; ++lane) done.at[lane] = narrow<T>(acc[i][lane]);
+      store_pack(out + index + i * d.out.u, done);
     }
   }
 }
