@@ -1,5 +1,27 @@
 # The CUDA kernels compiled by the host compiler and run by core/cuda_on_cpu: no nvcc, no GPU.
 
+file(GLOB cuda_on_cpu_core_sources CONFIGURE_DEPENDS csrc/core/cuda_on_cpu/*.cc)
+add_library(fastconv_cuda_on_cpu_core STATIC ${cuda_on_cpu_core_sources})
+target_link_libraries(fastconv_cuda_on_cpu_core PUBLIC fastconv_core)
+
+file(GLOB cuda_on_cpu_kernels CONFIGURE_DEPENDS csrc/conv/cuda/*.cu csrc/core/cuda/*.cu)
+file(GLOB cuda_on_cpu_sources CONFIGURE_DEPENDS csrc/conv/cuda/*.cc)
+foreach(kernel IN LISTS cuda_on_cpu_kernels)
+  # A name that the host compiler takes for C++.
+  get_filename_component(stem ${kernel} NAME_WE)
+  set(wrapper ${CMAKE_BINARY_DIR}/cuda_on_cpu/${stem}.cc)
+  file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"${kernel}\"\n")
+  list(APPEND cuda_on_cpu_sources ${wrapper})
+endforeach()
+add_library(fastconv_cuda_on_cpu STATIC ${cuda_on_cpu_sources})
+target_link_libraries(fastconv_cuda_on_cpu PUBLIC fastconv_cuda_on_cpu_core)
+foreach(library fastconv_cuda_on_cpu_core fastconv_cuda_on_cpu)
+  target_compile_options(${library} PRIVATE -Wno-unknown-pragmas)
+  if(NOT FASTCONV_SANITIZE)
+    target_compile_options(${library} PRIVATE -O2)  # -O3 unrolls what runs once
+  endif()
+endforeach()
+
 if(FASTCONV_TOOLS)
   add_executable(kernel_test_cuda_on_cpu csrc/tools/kernel_test.cc)
   target_compile_definitions(kernel_test_cuda_on_cpu PRIVATE FASTCONV_TOOL_CUDA FASTCONV_CUDA_ON_CPU)
