@@ -21,7 +21,7 @@
 
 #include "conv/cuda/winograd.h"
 #include "conv/cuda/winograd_tile.h"
-#include "core/cuda/async_copy.h"
+#include "core/cuda/ptx.h"
 
 namespace fastconv {
 namespace {
@@ -97,8 +97,8 @@ __global__ void __launch_bounds__(kFusedThreads, 1) convolve_f2(Fused f, Epilogu
     }
     float* to = &shared.in.u[chunk % 2][0][0][0] + (thread - kInputThreads) * 4;
 #pragma unroll
-    for (int i = 0; i < kChunkFloats; i += kCopyThreads * 4) copy_async_16(to + i, u + i);
-    commit_async_copies();
+    for (int i = 0; i < kChunkFloats; i += kCopyThreads * 4) ptx::cp_async<16>(to + i, u + i);
+    ptx::cp_async_commit();
     u += kChunkFloats;
   };
   const auto end = [&](int chunk) {
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kFusedThreads, 1) convolve_f2(Fused f, Epilogu
 #pragma unroll
       for (int i = 0; i < kFusedPositions; ++i) shared.in.v[chunk % 2][i][fill_channel][fill_at] = d[i / 4][i % 4];
     } else {
-      wait_async_copies<0>();
+      ptx::cp_async_wait<0>();
     }
     __syncthreads();
   };

@@ -3,7 +3,7 @@
 
 #include "conv/cuda/winograd.h"
 #include "conv/cuda/winograd_tile.h"
-#include "core/cuda/async_copy.h"
+#include "core/cuda/ptx.h"
 
 namespace fastconv {
 namespace {
@@ -43,8 +43,8 @@ __global__ void __launch_bounds__(kGemmThreads, 4) multiply_positions(Gemm g) {
 
   Pack<float, 4> next[2];
   const auto begin = [&](int buffer) {
-    copy_async_16(&shared.u[buffer][0][0] + thread * 4, u);
-    commit_async_copies();
+    ptx::cp_async<16>(&shared.u[buffer][0][0] + thread * 4, u);
+    ptx::cp_async_commit();
     next[0] = load_pack<4>(v), next[1] = load_pack<4>(v + v_half);
     v += kChunk, u += kChunk * kPanel;
   };
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kGemmThreads, 4) multiply_positions(Gemm g) {
     for (int half = 0; half < 2; ++half)
 #pragma unroll
       for (int i = 0; i < 4; ++i) shared.v[buffer][fill_depth + i][fill_row + half * kGemmRows / 2] = next[half].at[i];
-    wait_async_copies<0>();
+    ptx::cp_async_wait<0>();
     __syncthreads();
   };
 
