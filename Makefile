@@ -1,5 +1,6 @@
 # `make bench` and `make test`: each alone, from a fresh clone, with Python 3.11 or later, a C++ compiler and pip; no root.
-# They set up .venv with pinned packages (CMake and ninja among them), build, and run.
+# They set up .venv with pinned packages (CMake and ninja among them), build, and run. `make bench` builds no CUDA kernels
+# unless it is asked to (FASTCONV_CUDA=AUTO); the tests build them wherever nvcc is found, and need no GPU.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$p && break; done)
@@ -10,9 +11,14 @@ SOURCES := $(shell find csrc cmake -type f) CMakeLists.txt setup.py pyproject.to
 # PyPI's torch for Linux brings CUDA's libraries along; the index of CPU wheels does not. Used where it can be reached.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+CUDA_FOR_BENCH := $(or $(FASTCONV_CUDA),OFF)
+FASTCONV_CUDA ?= AUTO
+export FASTCONV_CUDA
+
 .PHONY: bench test install lint results clean
 
-bench: install
+bench:
+	@$(MAKE) --no-print-directory install FASTCONV_CUDA=$(CUDA_FOR_BENCH)
 	$(BIN)/python -m fastconv info
 	$(BIN)/python -m fastconv bench
 	$(BIN)/python -m fastconv demo
@@ -20,7 +26,7 @@ bench: install
 test: install
 	$(BIN)/python -m pytest $(PYTEST)
 
-install: $(VENV)/built
+install: $(VENV)/built-$(FASTCONV_CUDA)
 
 $(VENV)/packages: requirements/torch.txt requirements/build.txt requirements/test.txt
 	@test -n "$(PYTHON)" || { echo "fastconv needs Python 3.11 or later; name one by make PYTHON=..."; exit 1; }
@@ -31,7 +37,7 @@ $(VENV)/packages: requirements/torch.txt requirements/build.txt requirements/tes
 	$(PIP) -r requirements/build.txt -r requirements/test.txt
 	@touch $@
 
-$(VENV)/built: $(VENV)/packages $(SOURCES)
+$(VENV)/built-$(FASTCONV_CUDA): $(VENV)/packages $(SOURCES)
 	$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
