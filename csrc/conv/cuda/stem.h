@@ -12,50 +12,24 @@
 
 #include <algorithm>
 
+#include "conv/cuda/stem_strip.h"
 #include "core/cuda/epilogue.h"
-#include "core/cuda/fast_divmod.h"
-#include "core/cuda/launch.h"
-#include "core/cuda/shape.h"
-#include "core/cuda/simt_gemm.h"
 
 namespace fastconv {
 namespace {
 
 struct StemParams {
-  ConvShape p;
-  int tile_p = 0, tile_q = 0, tiles_p = 0, tiles_q = 0;
-  int rows = 0, columns = 0, pitch = 0;     // of the strip; `pitch` is that of a row of all channels
-  int weight_rows = 0;                      // filter rows at a time
-  FastDivmod x_inner = {}, c = {}, s = {};  // x_inner: what lies innermost in x, its channels or the strip's columns
+  Strip strip;
+  int weight_rows = 0;  // filter rows at a time
+  FastDivmod c = {}, s = {};
   bool vector_out = false;
 };
 
 /// Pixel `m` of the rectangle. Lanes that differ in a quad of rows get neighbouring columns.
-__device__ __forceinline__ void stem_pixel(const StemParams& t, int m, int* p, int* q) {
+__device__ __forceinline__ void stem_pixel(const Strip& t, int m, int* p, int* q) {
   const int group = m / 32 * 4 + m % 4, groups = t.tile_q / 8;
   *p = group / groups;
   *q = group % groups * 8 + m % 32 / 4;
-}
-
-/// Copies the strip whose first pixel is (h, w) of image n; zeros outside the image. A warp a row.
-template <class T>
-__device__ __forceinline__ void load_strip(const StemParams& t, const T* x, int n, int h_first, int w_first,
-                                           Accumulator<T>* strip) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  const bool channels_inside = t.x_inner.divisor() == t.p.C && t.p.x.c == 1;
-  for (int e = lane; e < t.columns * t.p.C; e += kWarpSize) {
-    int outer;
-    const int inner = t.x_inner.divmod(e, &outer), c = channels_inside ? inner : outer;
-    const int column = channels_inside ? outer : inner, w = w_first + column;
-    const bool inside = static_cast<unsigned>(w) < static_cast<unsigned>(t.p.W);
-#pragma unroll 4
-    for (int row = warp; row < t.rows; row += simt::kThreads / kWarpSize) {
-      const int h = h_first + row;
-      T value{};
-      if (inside && static_cast<unsigned>(h) < static_cast<unsigned>(t.p.H)) value = x[t.p.x.at(n, c, 0, h, w)];
-      strip[row * t.pitch + c * t.columns + column] = widen(value);
-    }
-  }
 }
 
 /// Copies filter rows r .. r + rows - 1 of channels k .. k + kN - 1 as [r][c][s][kPitch]; zeros behind K. A lane a tap.
@@ -63,14 +37,14 @@ template <class T, int kN, int kPitch>
 __device__ __forceinline__ void load_weight(const StemParams& t, const Filter& w, int k_first, int r_first, int rows,
                                             Accumulator<T>* weight) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  for (int e = lane; e < rows * t.p.S * t.p.C; e += kWarpSize) {
+  for (int e = lane; e < rows * t.strip.p.S * t.strip.p.C; e += kWarpSize) {
     int tap, r;
     const int c = t.c.divmod(e, &tap), s = t.s.divmod(tap, &r);
     const T* from = static_cast<const T*>(w.data) + w.offset(0, k_first, c, 0, r_first + r, s);
-    Accumulator<T>* to = weight + ((r * t.p.C + c) * t.p.S + s) * kPitch;
+    Accumulator<T>* to = weight + ((r * t.strip.p.C + c) * t.strip.p.S + s) * kPitch;
 #pragma unroll 4
     for (int k = warp; k < kN; k += simt::kThreads / kWarpSize)
-      to[k] = k_first + k < t.p.K ? widen(from[k * w.stride_k]) : Accumulator<T>(0);
+      to[k] = k_first + k < t.strip.p.K ? widen(from[k * w.stride_k]) : Accumulator<T>(0);
   }
 }
 
@@ -100,13 +74,11 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
   constexpr int kPitch = Tile::kN + 4;  // a lane a tap stores four to a bank, not 32
   auto& out = shared_memory<typename Tile::Shared>();
   A* strip = reinterpret_cast<A*>(&out);
-  A* weight = strip + (t.rows * t.pitch + 3) / 4 * 4;
-  int tile = static_cast<int>(blockIdx.x);
-  const int q_first = tile % t.tiles_q * t.tile_q;
-  tile /= t.tiles_q;
-  const int p_first = tile % t.tiles_p * t.tile_p, n = tile / t.tiles_p;
+  A* weight = strip + t.strip.elements();
+  const ConvShape& shape = t.strip.p;
+  const Rectangle rectangle(t.strip, static_cast<int>(blockIdx.x));
   const int k_first = static_cast<int>(blockIdx.y) * Tile::kN;
-  load_strip<T>(t, x, n, p_first * t.p.stride_h - t.p.pad_h, q_first * t.p.stride_w - t.p.pad_w, strip);
+  load_strip<T>(t.strip, x, rectangle, strip);
 
   const simt::Squares<Tile> at;
   const A* pixels[4 * Tile::kQuadsM];
@@ -114,43 +86,44 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
 #pragma unroll
   for (int m = 0; m < 4 * Tile::kQuadsM; ++m) {
     int p, q;
-    stem_pixel(t, at.m + m / 4 * 32 + m % 4, &p, &q);
-    pixels[m] = strip + p * t.p.stride_h * t.pitch + q * t.p.stride_w;
+    stem_pixel(t.strip, at.m + m / 4 * 32 + m % 4, &p, &q);
+    pixels[m] = strip + p * shape.stride_h * t.strip.pitch + q * shape.stride_w;
 #pragma unroll
     for (int i = 0; i < 4 * Tile::kQuadsN; ++i) sums[m][i] = 0;
   }
 
 #pragma unroll 1
-  for (int r_first = 0; r_first < t.p.R; r_first += t.weight_rows) {
-    const int rows = t.p.R - r_first < t.weight_rows ? t.p.R - r_first : t.weight_rows;
+  for (int r_first = 0; r_first < shape.R; r_first += t.weight_rows) {
+    const int rows = shape.R - r_first < t.weight_rows ? shape.R - r_first : t.weight_rows;
     load_weight<T, Tile::kN, kPitch>(t, w, k_first, r_first, rows, weight);
     __syncthreads();
     const A* taps = weight + at.n;
 #pragma unroll 1
-    for (int rc = 0; rc < rows * t.p.C; ++rc) {
-      const int line = (r_first + rc / t.p.C) * t.p.dilation_h * t.pitch + rc % t.p.C * t.columns;
+    for (int rc = 0; rc < rows * shape.C; ++rc) {
+      const int line = (r_first + rc / shape.C) * shape.dilation_h * t.strip.pitch + rc % shape.C * t.strip.columns;
       int s = 0;
-      if (t.p.dilation_w == 1) {
+      if (shape.dilation_w == 1) {
 #pragma unroll 1
-        for (; s + 4 <= t.p.S; s += 4) {
+        for (; s + 4 <= shape.S; s += 4) {
 #pragma unroll
           for (int i = 0; i < 4; ++i) multiply_tap<Tile, kPitch>(pixels, line + s + i, taps + i * kPitch, sums);
           taps += 4 * kPitch;
         }
       }
 #pragma unroll 1
-      for (; s < t.p.S; ++s, taps += kPitch) multiply_tap<Tile, kPitch>(pixels, line + s * t.p.dilation_w, taps, sums);
+      for (; s < shape.S; ++s, taps += kPitch)
+        multiply_tap<Tile, kPitch>(pixels, line + s * shape.dilation_w, taps, sums);
     }
     __syncthreads();
   }
 
   simt::for_each_quad<Tile>(sums, out, [&](int row, int column, const auto& quad) {
     int p, q;
-    stem_pixel(t, row, &p, &q);
-    p += p_first, q += q_first;
-    const int k = k_first + column, left = t.p.K - k;
-    if (p >= t.p.P || q >= t.p.Q || left <= 0) return;
-    const int64_t to = t.p.y.at(n, k, 0, p, q);
+    stem_pixel(t.strip, row, &p, &q);
+    p += rectangle.p, q += rectangle.q;
+    const int k = k_first + column, left = shape.K - k;
+    if (p >= shape.P || q >= shape.Q || left <= 0) return;
+    const int64_t to = shape.y.at(rectangle.n, k, 0, p, q);
     Pack<T, 4> result;
 #pragma unroll
     for (int i = 0; i < 4; ++i)
@@ -168,33 +141,14 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
 /// The rectangle, the strip under it, and the shared memory of both.
 struct StemPlan {
   StemParams params;
-  size_t shared_bytes;
+  int64_t shared_bytes;
 
-  StemPlan(const ConvProblem& p, int pixels, int channels, size_t least_bytes) : params{.p = shape_of(p)} {
-    const ConvShape& s = params.p;
-    // The rectangle that wastes the fewest outputs; of equals, the one nearest to a square.
-    int64_t best = 0;
-    for (int tile_q : {16, 8, 32, 64, 128}) {
-      const int tile_p = pixels / tile_q;
-      if (tile_p == 0) continue;
-      const int tiles_p = (s.P + tile_p - 1) / tile_p, tiles_q = (s.Q + tile_q - 1) / tile_q;
-      const int64_t tiles = int64_t{1} * tiles_p * tiles_q;
-      if (best && tiles >= best) continue;
-      best = tiles;
-      params.tile_p = tile_p, params.tile_q = tile_q, params.tiles_p = tiles_p, params.tiles_q = tiles_q;
-    }
-    params.rows = (params.tile_p - 1) * s.stride_h + (s.R - 1) * s.dilation_h + 1;
-    params.columns = (params.tile_q - 1) * s.stride_w + (s.S - 1) * s.dilation_w + 1;
-    params.pitch = params.columns * s.C;
-    const size_t size = p.dtype == DType::kFloat64 ? 8 : 4;
-    const size_t row_bytes = static_cast<size_t>(s.C * s.S * (channels + 4)) * size;
-    params.weight_rows = std::clamp<int>(static_cast<int>(40 * 1024 / row_bytes), 1, s.R);
-    params.x_inner = FastDivmod(p.x_layout == Layout::kNhwc ? s.C : params.columns);
-    params.c = FastDivmod(s.C), params.s = FastDivmod(s.S);
-    params.vector_out = s.K % 4 == 0;
-    const int64_t strip = (int64_t{1} * params.rows * params.pitch + 3) / 4 * 4;
-    shared_bytes =
-        std::max(static_cast<size_t>(strip) * size + static_cast<size_t>(params.weight_rows) * row_bytes, least_bytes);
+  StemPlan(const ConvProblem& p, int pixels, int channels, int64_t least_bytes) : params{.strip = Strip(p, pixels)} {
+    const int64_t size = p.dtype == DType::kFloat64 ? 8 : 4, row_bytes = p.C * p.S * (channels + 4) * size;
+    params.weight_rows = static_cast<int>(std::clamp<int64_t>(40 * 1024 / row_bytes, 1, p.R));
+    params.c = FastDivmod(params.strip.p.C), params.s = FastDivmod(params.strip.p.S);
+    params.vector_out = p.K % 4 == 0;
+    shared_bytes = std::max(params.strip.elements() * size + params.weight_rows * row_bytes, least_bytes);
   }
 };
 
@@ -219,18 +173,11 @@ void with_stem_tile(const ConvProblem& p, Body&& body) {
 }
 
 inline const char* stem_why_not(const ConvProblem& p, Layout x_layout) {
-  if (const char* reason = too_large(p)) return reason;
-  if (!p.is_2d()) return "takes problems without a depth axis only";
-  if (p.x_layout != x_layout) return x_layout == Layout::kNhwc ? "reads channels last only" : "reads NCHW only";
-  if (p.y_layout != Layout::kNhwc) return "writes channels last only";
-  if (p.C > 4) return "takes up to 4 input channels";
-  if (p.groups != 1) return "takes one group";
-  if (p.K > 64 * kMaxGridYZ) return "takes fewer output channels";
-  for (int64_t reach : {p.stride_h, p.stride_w, p.R * p.dilation_h, p.S * p.dilation_w})
-    if (reach > 1024) return "takes small filters and strides only";
+  if (const char* reason = strip_why_not(p, x_layout)) return reason;
   bool fits = false;
-  with_stem_tile(
-      p, [&](auto* tile) { fits = stem_plan<std::remove_pointer_t<decltype(tile)>>(p).shared_bytes <= 96 * 1024; });
+  with_stem_tile(p, [&](auto* tile) {
+    fits = stem_plan<std::remove_pointer_t<decltype(tile)>>(p).shared_bytes <= kMostStripBytes;
+  });
   return fits ? nullptr : "takes strips of up to 96 KB only";
 }
 
@@ -239,10 +186,10 @@ inline void run_stem(const char* name, const ConvProblem& p, const ConvArgs& arg
     using Tile = std::remove_pointer_t<decltype(null)>;
     using T = typename Tile::T;
     const StemPlan plan = stem_plan<Tile>(p);
-    const int64_t tiles = p.N * plan.params.tiles_p * plan.params.tiles_q;
-    const Launch at = {.grid = {static_cast<unsigned>(tiles), static_cast<unsigned>((p.K + Tile::kN - 1) / Tile::kN)},
+    const Launch at = {.grid = {static_cast<unsigned>(plan.params.strip.tiles()),
+                                static_cast<unsigned>((p.K + Tile::kN - 1) / Tile::kN)},
                        .block = {simt::kThreads},
-                       .shared_bytes = plan.shared_bytes,
+                       .shared_bytes = static_cast<size_t>(plan.shared_bytes),
                        .stream = args.stream};
     launch(name, p, stem<Tile>, at, plan.params, static_cast<const T*>(args.x), args.w, static_cast<T*>(args.out),
            args.epilogue);
