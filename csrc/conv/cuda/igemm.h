@@ -80,56 +80,82 @@ __device__ __forceinline__ unsigned reach_of(const IgemmAxis& axis, int i, int e
   return reach;
 }
 
-/// The stores of a warp's sums: 16 rows at a time go through shared memory and come back as chunks along the channels,
-/// so that scale, shift, residual and output are read and written in 16 bytes.
+/// `values` activated, with one test for all of them in the usual cases.
+template <int kLanes>
+__device__ __forceinline__ void activate_all(float (&values)[kLanes], Activation activation) {
+  if (activation == Activation::kNone) return;
+  if (activation == Activation::kRelu) {
+#pragma unroll
+    for (float& value : values) value = activate(value, Activation::kRelu);
+  } else {
+#pragma unroll
+    for (float& value : values) value = activate(value, activation);
+  }
+}
+
+/// Element offset of the output's pixel m of a phase, over the channels.
+template <bool kPhased>
+__device__ __forceinline__ int64_t out_pixel(const IgemmShape& p, const IgemmPhase& phase, int m) {
+  if constexpr (!kPhased) return m;
+  const IgemmPixel at = pixel_of(phase, m);
+  const int64_t row = (int64_t{at.n} * p.out_d + phase.d.out_first + at.d * phase.d.out_step) * p.out_h +
+                      phase.h.out_first + at.h * phase.h.out_step;
+  return row * p.out_w + phase.w.out_first + at.w * phase.w.out_step;
+}
+
+/// The stores of a warp's sums. They go through shared memory and come back as chunks along the channels, so that
+/// residual and output are read and written in 16 bytes, kAhead of them in flight.
 template <class Tile, bool kPhased>
 __device__ __forceinline__ void store_tile(const IgemmShape& p, const IgemmPhase& phase, int block_m, int block_n,
-                                           int group, typename Tile::Sums& sum, typename Tile::T* __restrict__ out,
-                                           const Epilogue& epilogue) {
+                                           int group, const typename Tile::Sums& sum,
+                                           typename Tile::T* __restrict__ out, const Epilogue& epilogue) {
   using T = typename Tile::T;
-  constexpr int kLanes = Tile::kLanes, kAcross = Tile::kWarpN / kLanes, kRowsAtOnce = kWarpSize / kAcross;
+  constexpr int kLanes = Tile::kLanes, kAcross = Tile::kWarpN / kLanes, kRowsAtOnce = kWarpSize / kAcross, kAhead = 4;
+  static_assert(Tile::kWarpM % (kAhead * kRowsAtOnce) == 0);
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   auto& slab = shared_memory<typename Tile::Shared>().slabs[threadIdx.x / kWarpSize].at;
-  const int column = lane % kAcross * kLanes, in_group = block_n + Tile::warp_n() + column;
-  const bool inside_n = in_group < p.gemm_n;
-  const int channel = group * p.gemm_n + in_group;
-  float scale[kLanes], shift[kLanes];
 #pragma unroll
-  for (int i = 0; i < kLanes; ++i) {
-    scale[i] = epilogue.scale && inside_n ? static_cast<const float*>(epilogue.scale)[channel + i] : 1;
-    shift[i] = epilogue.shift && inside_n ? static_cast<const float*>(epilogue.shift)[channel + i] : 0;
-  }
-#pragma unroll
-  for (int i = 0; i < Tile::kWarpM / 16; ++i) {
+  for (int i = 0; i < Tile::kWarpM / 16; ++i)
 #pragma unroll
     for (int j = 0; j < Tile::kWarpN / 8; ++j) {
       const float (&d)[4] = sum[i][j];
-      store_pack(&slab[lane / 4][8 * j + lane % 4 * 2], Pack<float, 2>{d[0], d[1]});
-      store_pack(&slab[lane / 4 + 8][8 * j + lane % 4 * 2], Pack<float, 2>{d[2], d[3]});
+      store_pack(&slab[16 * i + lane / 4][8 * j + lane % 4 * 2], Pack<float, 2>{d[0], d[1]});
+      store_pack(&slab[16 * i + lane / 4 + 8][8 * j + lane % 4 * 2], Pack<float, 2>{d[2], d[3]});
     }
-    __syncwarp();
+  __syncwarp();
+  const int column = lane % kAcross * kLanes, in_group = block_n + Tile::warp_n() + column;
+  if (in_group >= p.gemm_n) return;
+  const int channel = group * p.gemm_n + in_group;
+  float scale[kLanes], shift[kLanes];
 #pragma unroll
-    for (int first = 0; first < 16; first += kRowsAtOnce) {
-      const int row = first + lane / kAcross;
-      const int m = block_m + Tile::warp_m() + 16 * i + row;
-      if (m >= phase.gemm_m || !inside_n) continue;
-      int64_t pixel = m;
-      if constexpr (kPhased) {
-        const IgemmPixel at = pixel_of(phase, m);
-        pixel = (int64_t{at.n} * p.out_d + phase.d.out_first + at.d * phase.d.out_step) * p.out_h + phase.h.out_first +
-                at.h * phase.h.out_step;
-        pixel = pixel * p.out_w + phase.w.out_first + at.w * phase.w.out_step;
-      }
-      const int64_t index = pixel * p.out_channels + channel;
-      Pack<T, kLanes> residual = {}, result;
-      if (epilogue.residual) residual = load_pack<kLanes>(static_cast<const T*>(epilogue.residual) + index);
+  for (int l = 0; l < kLanes; ++l) {
+    scale[l] = epilogue.scale ? static_cast<const float*>(epilogue.scale)[channel + l] : 1;
+    shift[l] = epilogue.shift ? static_cast<const float*>(epilogue.shift)[channel + l] : 0;
+  }
+#pragma unroll 1
+  for (int first = lane / kAcross; first < Tile::kWarpM; first += kAhead * kRowsAtOnce) {
+    int64_t index[kAhead];
+    Pack<T, kLanes> residual[kAhead] = {};
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int m = block_m + Tile::warp_m() + first + i * kRowsAtOnce;
+      index[i] = m < phase.gemm_m ? out_pixel<kPhased>(p, phase, m) * p.out_channels + channel : -1;
+      if (epilogue.residual && index[i] >= 0)
+        residual[i] = load_pack<kLanes>(static_cast<const T*>(epilogue.residual) + index[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (index[i] < 0) continue;
+      float values[kLanes];
 #pragma unroll
       for (int l = 0; l < kLanes; ++l)
-        result.at[l] = narrow<T>(
-            activate(slab[row][column + l] * scale[l] + shift[l] + widen(residual.at[l]), epilogue.activation));
-      store_pack(out + index, result);
+        values[l] = slab[first + i * kRowsAtOnce][column + l] * scale[l] + shift[l] + widen(residual[i].at[l]);
+      activate_all(values, epilogue.activation);
+      Pack<T, kLanes> result;
+#pragma unroll
+      for (int l = 0; l < kLanes; ++l) result.at[l] = narrow<T>(values[l]);
+      store_pack(out + index[i], result);
     }
-    __syncwarp();
   }
 }
 

@@ -85,9 +85,9 @@ struct IgemmTile {
     alignas(128) A a;
     alignas(128) B b;
   };
-  /// 16 rows of a warp's sums on their way to stores of 16 bytes; the pitch spreads the rows over the banks.
+  /// A warp's sums on their way to stores of 16 bytes; the pitch spreads the rows over the banks.
   struct Slab {
-    float at[16][kWarpN + 8];
+    float at[kWarpM][kWarpN + 8];
   };
   union Shared {
     Stage stages[kStages];

@@ -138,7 +138,7 @@ void launch_igemm_wgrad(const char* name, const ConvProblem& p, const ConvArgs& 
          {.grid = {tiles(shape.gemm_n) * tiles(shape.filter_row), static_cast<unsigned>(p.groups),
                    static_cast<unsigned>(plan.splits)},
           .block = {Tile::kThreads},
-          .shared_bytes = sizeof(typename Tile::Shared),
+          .shared_bytes = sizeof(typename Tile::Stage) * Tile::kStages,
           .stream = args.stream},
          shape, fprop_phase(p), plan.split_pixels, static_cast<const T*>(args.x), static_cast<const T*>(args.dy),
          static_cast<float*>(args.workspace));

@@ -2,8 +2,8 @@
 // an implicit GEMM on tensor cores (igemm_wgrad.h): float16 and bfloat16, channels_last, channels a group in multiples
 // of 8, any stride, padding, dilation and groups, one to three axes; a weight of any strides.
 //
-// Floor: x and dy once, splits * 8 bytes an element of dw; 2 * macs FLOPs at mma.sync's rate. Tiles of 128 x 128 (64
-// KiB of shared memory, under 255 registers) and 64 x 64 (32 KiB), four warps, two blocks a multiprocessor.
+// Floor: x and dy once, splits * 8 bytes an element of dw; 2 * macs FLOPs at mma.sync's rate. Tiles of 128 x 128 (224
+// registers, 64 KiB of shared memory: two blocks a multiprocessor) and 64 x 64 (94, 32 KiB), four warps each.
 
 #include "conv/cuda/igemm_wgrad.h"
 
