@@ -44,6 +44,7 @@ struct Run {
   Context scheduler;
   Thread* current = nullptr;
   Random random{first_seed()};
+  size_t laziness = 8;    // asynchronous work is done about once in so many turns
   uint64_t progress = 0;  // counts whatever may end a wait
   unsigned alive = 0;
   std::string error;
@@ -129,6 +130,7 @@ void set_up_cluster(Run& run, const Dim3& first) {
   run.cluster.resize(blocks);
   run.ready.clear(), run.polling.clear(), run.asynchronous.clear();
   run.at_cluster = 0;
+  run.laziness = size_t{2} << 3 * run.random.below(4);  // from nearly at once to when nothing else can go on
   run.alive = count * blocks;
   while (run.fibers.size() < run.alive) run.fibers.push_back(std::make_unique<Fiber>());
   for (unsigned rank = 0; rank < blocks; ++rank) {
@@ -177,7 +179,7 @@ void run_asynchronous(Run& run) {
 void run_cluster(Run& run) {
   uint64_t polled_at = ~uint64_t{0};
   while (run.alive > 0 && run.error.empty()) {
-    if (!run.asynchronous.empty() && (run.ready.empty() || run.random.below(8) == 0)) run_asynchronous(run);
+    if (!run.asynchronous.empty() && (run.ready.empty() || run.random.below(run.laziness) == 0)) run_asynchronous(run);
     if (run.ready.empty() || (!run.polling.empty() && run.random.below(16) == 0)) {
       if (run.ready.empty() && (run.polling.empty() || run.progress == polled_at) && run.asynchronous.empty()) {
         run.error = deadlock(run);
