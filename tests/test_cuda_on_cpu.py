@@ -29,6 +29,7 @@ FAULTS = {
     "barrier_in_a_branch": {"deadlock"},
     "lane_missing_in_a_shuffle": {"deadlock"},
     "past_the_end_of_global_memory": {"address"},
+    "copy_past_the_end_of_global_memory": {"address"},
     "past_the_end_of_shared_memory": {"address"},
     "copy_past_the_end_of_shared_memory": {"refused"},
 }

@@ -195,6 +195,13 @@ const Case kCases[] = {
        out[threadIdx.x] = in[threadIdx.x] + (in[threadIdx.x == 100 ? next : 0] > 1e30f ? 1.0f : 0.0f);
      },
      [](const float* in, int i) { return in[i]; }},
+    {"copy_past_the_end_of_global_memory", "address",
+     [](bool wrong, const float* in, float* out) {
+       auto& s = shared_memory<Memory>();
+       ptx::cp_async<4>(&s.box[0][threadIdx.x], in + (wrong && threadIdx.x == 3 ? 512 : 511));
+       out[threadIdx.x] = in[threadIdx.x];
+     },
+     [](const float* in, int i) { return in[i]; }},
     {"past_the_end_of_shared_memory", "address",
      [](bool wrong, const float* in, float* out) {
        auto& s = shared_memory<Memory>();
