@@ -31,4 +31,8 @@ if(FASTCONV_TOOLS)
   add_executable(cuda_on_cpu_test csrc/tools/cuda_on_cpu_test.cc csrc/tools/cuda_on_cpu_test_barriers.cc
                                   csrc/tools/cuda_on_cpu_test_bulk.cc csrc/tools/cuda_on_cpu_test_wgmma.cc)
   target_link_libraries(cuda_on_cpu_test PRIVATE fastconv_cuda_on_cpu_core)
+
+  add_executable(cuda_on_cpu_faults csrc/tools/cuda_on_cpu_faults.cc)
+  target_link_libraries(cuda_on_cpu_faults PRIVATE fastconv_cuda_on_cpu_core)
+  target_compile_options(cuda_on_cpu_faults PRIVATE -Wno-unknown-pragmas)
 endif()

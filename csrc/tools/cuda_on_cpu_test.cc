@@ -13,7 +13,7 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 // Runs that end with an error leave what their threads' stacks held.
-extern "C" const char* __asan_default_options() { return "detect_leaks=0"; }
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() { return "detect_leaks=0"; }
 #endif
 
 namespace fastconv {

@@ -64,6 +64,22 @@ void test_mbarriers() {
   expect(has(text, "deadlock") && has(text, "mbarrier_wait (cuda_on_cpu_test_barriers.cc:"), "bytes that never come");
 }
 
+void test_copies_that_arrive() {
+  const int from[32] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  bool right = true;
+  run({.threads = 32, .shared_bytes = kShared + 128}, [&] {
+    auto& s = shared_memory<Memory>();
+    int* to = reinterpret_cast<int*>(&s + 1);
+    if (threadIdx.x == 0) ptx::mbarrier_init(&s.full, 32);
+    __syncwarp();
+    ptx::cp_async<4>(to + threadIdx.x, from + threadIdx.x);
+    ptx::cp_async_arrive(&s.full);
+    ptx::mbarrier_wait(&s.full, 0);
+    for (int i = 0; i < 32; ++i) right &= to[i] == from[i];
+  });
+  expect(right, "cp_async_arrive");
+}
+
 void test_named_barriers() {
   std::vector<int> out(64);
   run({.threads = 128, .shared_bytes = kShared}, [&] {
@@ -116,6 +132,7 @@ void test_clusters() {
 
 void test_barriers() {
   test_mbarriers();
+  test_copies_that_arrive();
   test_named_barriers();
   test_clusters();
   std::vector<int> elected(3);

@@ -213,9 +213,10 @@ void test_pipeline() {
       for (unsigned k = 0; k < 4; ++k)
         ptx::wgmma_m64k16<BFloat16, 64>(d, ptx::advance(of_a, 32 * k), ptx::advance(of_b, 32 * k), i > 0 || k > 0);
       ptx::wgmma_commit();
-      ptx::wgmma_wait<0>();
-      ptx::mbarrier_arrive(&s.empty[slot]);
+      ptx::wgmma_wait<1>();  // the products of the slot before are done
+      if (i > 0) ptx::mbarrier_arrive(&s.empty[(i - 1) % kSlots]);
     }
+    ptx::wgmma_wait<0>();
     const unsigned row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, column = threadIdx.x % 4 * 2;
     for (unsigned i = 0; i < 32; ++i) out[(row + i / 2 % 2 * 8) * 64 + i / 4 * 8 + column + i % 2] = d[i];
   });

@@ -40,6 +40,12 @@ __device__ __forceinline__ void mbarrier_arrive_expect_tx(uint64_t* barrier, uns
                     "r"(bytes) : "memory");
 }
 
+/// Arrives when all that this thread began by cp_async so far has landed (sm_80). Do not wait for it by cp_async_wait
+/// too.
+__device__ __forceinline__ void cp_async_arrive(uint64_t* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+
 /// Announces bytes without arriving.
 __device__ __forceinline__ void mbarrier_expect_tx(uint64_t* barrier, unsigned bytes) {
   FASTCONV_ASM_SM90("mbarrier.expect_tx.relaxed.cta.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)),

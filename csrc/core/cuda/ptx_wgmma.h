@@ -64,7 +64,8 @@ __device__ __forceinline__ void wgmma_wait() {
   FASTCONV_ASM_SM90A("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-/// Keeps the compiler from moving what it does with `d` across this place: after wgmma_wait, before d is read.
+/// Keeps the compiler from moving what it does with `d` across this place: before wgmma_fence where d was written, and
+/// after wgmma_wait before d is read.
 template <int kCount>
 __device__ __forceinline__ void wgmma_keep_order(float (&d)[kCount]) {
 #pragma unroll

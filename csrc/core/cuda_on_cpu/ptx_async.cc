@@ -10,6 +10,11 @@ void begin_copy(void* shared, const void* global, size_t bytes, bool valid, cons
   current().open_group.push_back({shared, global, valid ? bytes : 0, valid ? 0 : bytes});
 }
 
+void land(const PendingCopy& copy) {
+  if (copy.bytes) std::memcpy(copy.to, copy.from, copy.bytes);
+  std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, copy.zeros);
+}
+
 void commit_copies() {
   Thread& self = current();
   self.groups.push_back(std::move(self.open_group));
@@ -21,10 +26,7 @@ void wait_for_copies(size_t pending) {
   if (groups.size() <= pending) return;
   const auto end = groups.end() - static_cast<std::ptrdiff_t>(pending);
   for (auto group = groups.begin(); group != end; ++group)
-    for (const PendingCopy& copy : *group) {
-      if (copy.bytes) std::memcpy(copy.to, copy.from, copy.bytes);
-      std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, copy.zeros);
-    }
+    for (const PendingCopy& copy : *group) land(copy);
   groups.erase(groups.begin(), end);
 }
 

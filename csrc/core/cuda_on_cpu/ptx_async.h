@@ -8,6 +8,7 @@ namespace fastconv::cuda_on_cpu {
 
 /// Of 0xff from its beginning until its group is waited for.
 void begin_copy(void* shared, const void* global, size_t bytes, bool valid, const Where& where);
+void land(const PendingCopy& copy);
 void commit_copies();
 void wait_for_copies(size_t pending);
 

@@ -1,5 +1,7 @@
 #include "core/cuda_on_cpu/ptx_barrier.h"
 
+#include "core/cuda_on_cpu/ptx_async.h"
+
 namespace fastconv::cuda_on_cpu {
 namespace {
 
@@ -63,6 +65,23 @@ void wait_for_mbarrier(uint64_t* barrier, unsigned parity, const Where& where) {
 bool try_to_wait_for_mbarrier(uint64_t* barrier, unsigned parity, const Where& where) {
   if (!has_passed(barrier, parity, where)) pause(where);
   return has_passed(barrier, parity, where);
+}
+
+void arrive_after_copies(uint64_t* barrier, const Where& where) {
+  check_shared(barrier, 8, 8, where);
+  check_mbarrier(barrier, where);
+  Thread& self = current();
+  std::vector<PendingCopy> copies = std::move(self.open_group);
+  self.open_group.clear();
+  for (auto& group : self.groups) {
+    copies.insert(copies.end(), group.begin(), group.end());
+    group.clear();
+  }
+  later([=] {
+    if (cluster_has_ended()) fail("a block ended before its copies had landed", where);
+    for (const PendingCopy& copy : copies) land(copy);
+    change_mbarrier(barrier, 1, 0, where);
+  });
 }
 
 void* in_rank(const void* shared, unsigned rank, const Where& where) {

@@ -14,6 +14,9 @@ bool try_to_wait_for_mbarrier(uint64_t* barrier, unsigned parity, const Where& w
 /// Whether it was made and not overwritten; said before something asynchronous counts on it.
 void check_mbarrier(const uint64_t* barrier, const Where& where);
 
+/// Arrives after the thread's copies, at a random moment; they belong to no group from then on.
+void arrive_after_copies(uint64_t* barrier, const Where& where);
+
 /// The same place in the shared memory of another block of the cluster.
 void* in_rank(const void* shared, unsigned rank, const Where& where);
 
@@ -44,6 +47,9 @@ inline void mbarrier_arrive_expect_tx(uint64_t* barrier, unsigned bytes, const c
   const cuda_on_cpu::Where where{"mbarrier_arrive_expect_tx", file, line};
   cuda_on_cpu::check_shared(barrier, 8, 8, where);
   cuda_on_cpu::change_mbarrier(barrier, 1, bytes, where);
+}
+inline void cp_async_arrive(uint64_t* barrier, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  cuda_on_cpu::arrive_after_copies(barrier, {"cp_async_arrive", file, line});
 }
 inline void mbarrier_expect_tx(uint64_t* barrier, unsigned bytes, const char* file = __builtin_FILE(),
                                int line = __builtin_LINE()) {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
@@ -44,6 +43,7 @@ struct Run {
   Context scheduler;
   Thread* current = nullptr;
   Random random{first_seed()};
+  size_t laziness = 8;    // asynchronous work is done about once in so many turns
   uint64_t progress = 0;  // counts whatever may end a wait
   unsigned alive = 0;
   std::string error;
@@ -103,37 +103,19 @@ void thread_main() {
   finish_thread();
 }
 
-std::string text_of(const Where& where) {
-  const char* slash = std::strrchr(where.file, '/');
-  return std::string(where.what) + " (" + (slash ? slash + 1 : where.file) + ":" + std::to_string(where.line) + ")";
-}
-
-/// Where each thread waits: one line a place.
-std::string deadlock(const Run& run) {
-  std::map<std::string, std::vector<std::string>> places;
-  for (const Block& block : run.cluster)
-    for (const Thread& thread : block.threads)
-      if (thread.state != Thread::State::kDone) places[text_of(thread.waits)].push_back(std::to_string(thread.linear));
-  std::string text = "deadlock:";
-  for (const auto& [place, threads] : places) {
-    text += "\n  " + std::to_string(threads.size()) + " threads wait at " + place + ":";
-    for (size_t i = 0; i < threads.size() && i < 8; ++i) text += " " + threads[i];
-    if (threads.size() > 8) text += " ...";
-  }
-  return text;
-}
-
 void set_up_cluster(Run& run, const Dim3& first) {
   const Grid& g = run.grid;
   const unsigned count = g.block.count(), blocks = g.cluster.count();
   run.cluster.resize(blocks);
   run.ready.clear(), run.polling.clear(), run.asynchronous.clear();
   run.at_cluster = 0;
+  run.laziness = size_t{2} << 3 * run.random.below(4);  // from nearly at once to when nothing else can go on
   run.alive = count * blocks;
   while (run.fibers.size() < run.alive) run.fibers.push_back(std::make_unique<Fiber>());
   for (unsigned rank = 0; rank < blocks; ++rank) {
     Block& block = run.cluster[rank];
-    const unsigned cx = rank % g.cluster.x, cy = rank / g.cluster.x % g.cluster.y, cz = rank / (g.cluster.x * g.cluster.y);
+    const unsigned cx = rank % g.cluster.x, cy = rank / g.cluster.x % g.cluster.y,
+                   cz = rank / (g.cluster.x * g.cluster.y);
     block.index = {first.x + cx, first.y + cy, first.z + cz};
     block.rank = rank;
     block.alive = count;
@@ -177,10 +159,10 @@ void run_asynchronous(Run& run) {
 void run_cluster(Run& run) {
   uint64_t polled_at = ~uint64_t{0};
   while (run.alive > 0 && run.error.empty()) {
-    if (!run.asynchronous.empty() && (run.ready.empty() || run.random.below(8) == 0)) run_asynchronous(run);
+    if (!run.asynchronous.empty() && (run.ready.empty() || run.random.below(run.laziness) == 0)) run_asynchronous(run);
     if (run.ready.empty() || (!run.polling.empty() && run.random.below(16) == 0)) {
       if (run.ready.empty() && (run.polling.empty() || run.progress == polled_at) && run.asynchronous.empty()) {
-        run.error = deadlock(run);
+        run.error = deadlock_text(run.cluster);
         break;
       }
       polled_at = run.progress;

@@ -133,6 +133,10 @@ void later(std::function<void()> work);
 /// Whether all threads of the running cluster have ended: work that needs their shared memory came too late.
 bool cluster_has_ended();
 
+/// For messages: a place, and where each thread of a cluster waits, one line a place.
+std::string text_of(const Where& where);
+std::string deadlock_text(const std::vector<Block>& cluster);
+
 /// Ends the run with an error, from a thread or from work done later.
 [[noreturn]] void fail(const std::string& what, const Where& where);
 
