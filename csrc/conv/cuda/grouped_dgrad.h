@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
 #pragma unroll 1
   for (int step = 0; step < kAhead; ++step) load(step);
 
-  uint32_t b[kFilter][kSteps<kChunks>][2];
-  load_weights<T, kChunks>(b, w, at.channel + warp * kChunk + lane / 4, p.K_per_group, true);
+  uint32_t b[kFilter][kSteps<kChunks>][2] = {};
+  load_weights<T, kChunks>(b, w, at.channel + warp * kChunk + lane / 4, p, true);
 
   // Columns of dx in the strip that exist, and its rows.
   const int first_w = 2 * first_q - p.pad_w, first_h = 2 * first_p - p.pad_h;
