@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "core/cuda/epilogue.h"
 #include "core/cuda/launch.h"
@@ -174,9 +175,9 @@ __device__ __forceinline__ void load_weights(uint32_t (&b)[kFilter][kSteps<kChun
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize, size = group_size<kChunks>(p);
   const int group = k / size, first = k / (kChunks * kChunk) * (kChunks * kChunk);
   const T* const weights = static_cast<const T*>(w.data) + w.offset(group, k % size, 0, 0, 0, 0);
-  // Row by row through the last place: with 32 channels a group, the addresses of all rows at once would not leave
-  // enough registers.
-#pragma unroll(kChunks == 4 ? 1 : kFilter)
+  // Row by row through the last place: with 16 or 32 channels a group, the addresses of all rows at once would not
+  // leave enough registers.
+#pragma unroll(kChunks > 1 ? 1 : kFilter)
   for (int r = 0; r < kFilter; ++r)
 #pragma unroll
     for (int m = 0; m < 2 * kSteps<kChunks>; ++m) {
