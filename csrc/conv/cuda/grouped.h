@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "core/cuda/epilogue.h"
 #include "core/cuda/launch.h"
@@ -159,29 +160,38 @@ struct RowLoader {
   }
 };
 
+/// Channels a group: constant but for the choice of 4 or 8, so that divisions by it are not made one by one.
+template <int kChunks>
+__device__ __forceinline__ int group_size(const ConvShape& p) {
+  return kChunks > 1 ? kChunks * kChunk : p.C_per_group;
+}
+
 /// A lane's weights of output channel `k`, B of the products of a filter row: entries (chunk pair, half). `swapped`
 /// takes the taps of a row as 0, 2, 1. Filter's k is the output's channel, its c the channel that is summed over.
 template <class T, int kChunks>
 __device__ __forceinline__ void load_weights(uint32_t (&b)[kFilter][kSteps<kChunks>][2], const Filter& w, int k,
-                                             int channels_per_group, bool swapped) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int group = k / channels_per_group, first = k / (kChunks * kChunk) * (kChunks * kChunk);
-#pragma unroll
+                                             const ConvShape& p, bool swapped) {
+  static_assert(kFilter == 3);
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize, size = group_size<kChunks>(p);
+  const int group = k / size, first = k / (kChunks * kChunk) * (kChunks * kChunk);
+  const T* const weights = static_cast<const T*>(w.data) + w.offset(group, k % size, 0, 0, 0, 0);
+  // Row by row through the last place: with 16 or 32 channels a group, the addresses of all rows at once would not
+  // leave enough registers.
+#pragma unroll(kChunks > 1 ? 1 : kFilter)
   for (int r = 0; r < kFilter; ++r)
 #pragma unroll
     for (int m = 0; m < 2 * kSteps<kChunks>; ++m) {
       const int tap = m / kChunks, s = swapped && tap > 0 ? kFilter - tap : tap;
       uint32_t bits = 0;
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < 2 && tap < kFilter; ++i) {
         const int c = first + m % kChunks * kChunk + lane % 4 * 2 + i;
-        if (tap < kFilter && c / channels_per_group == group)
-          bits |= uint32_t{static_cast<const T*>(
-                               w.data)[w.offset(group, k % channels_per_group, c % channels_per_group, 0, r, s)]
-                               .bits}
-                  << 16 * i;
+        const uint32_t weight = weights[w.offset(0, 0, c % size, 0, r, s)].bits;
+        bits |= (c / size == group ? weight : 0) << 16 * i;
       }
-      b[r][m / 2][m % 2] = bits;
+      b[0][m / 2][m % 2] = b[1][m / 2][m % 2];
+      b[1][m / 2][m % 2] = b[2][m / 2][m % 2];
+      b[2][m / 2][m % 2] = bits;
     }
 }
 

@@ -6,9 +6,11 @@
 // = 0 of dy's column q and s = 2 of q - 1, odd ones s = 1 of q: a pixel of the products is a q, with a sum for each
 // parity. No product is with a hole between dy's pixels.
 //
-// Floor: dy and dx once. Planned: 80 to 128 registers, 94 KB of shared memory with 64 channels, of which 74 KB are
-// staged rows; 53 KB where dy has at most 16 columns.
+// Floor: dy and dx once. Planned: at most 128 registers; 93 KB of shared memory with 64 channels, of which 74 KB are
+// staged rows of dx, and 47 KB where dy has at most 16 columns.
 #pragma once
+
+#include <utility>
 
 #include "conv/cuda/grouped.h"
 
@@ -17,7 +19,7 @@ namespace {
 
 constexpr int kDgradStages = 4;
 
-/// The pixels q of dy that reach dx, and one that dy may lack at the right: ceil of the padded extent's half.
+/// The q whose pair 2 q, 2 q + 1 has a pixel of dx, in padded coordinates, along one axis. dy may lack some: zeros.
 struct HalfRange {
   int first, count;
 };
@@ -54,8 +56,8 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
 #pragma unroll 1
   for (int step = 0; step < kAhead; ++step) load(step);
 
-  uint32_t b[kFilter][kSteps<kChunks>][2];
-  load_weights<T, kChunks>(b, w, at.channel + warp * kChunk + lane / 4, p.K_per_group, true);
+  uint32_t b[kFilter][kSteps<kChunks>][2] = {};
+  load_weights<T, kChunks>(b, w, at.channel + warp * kChunk + lane / 4, p, true);
 
   // Columns of dx in the strip that exist, and its rows.
   const int first_w = 2 * first_q - p.pad_w, first_h = 2 * first_p - p.pad_h;

@@ -47,8 +47,8 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
 #pragma unroll 1
   for (int step = 0; step < kAhead; ++step) load(step);
 
-  uint32_t b[kFilter][kSteps<kChunks>][2];
-  load_weights<T, kChunks>(b, w, at.channel + warp * kChunk + lane / 4, p.C_per_group, false);
+  uint32_t b[kFilter][kSteps<kChunks>][2] = {};
+  load_weights<T, kChunks>(b, w, at.channel + warp * kChunk + lane / 4, p, false);
 
   // Matrices of ldmatrix_x4: pixels 0 to 7 and 8 to 15 of the first chunk of a pair, then of the second.
   const int half = lane / 16, next_chunk = kChunks == 1 ? pitch : kChunk;

@@ -133,8 +133,9 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
     }
   }
 
+  const int size = group_size<kChunks>(p);
   const int first_k = first_channel + warp * kChunk + lane % 4 * 2;
-  float* const out = partial + int64_t{split} * p.K * kFilter * kFilter * p.C_per_group;
+  float* const out = partial + int64_t{split} * p.K * kFilter * kFilter * size;
 #pragma unroll
   for (int r = 0; r < kFilter; ++r)
 #pragma unroll
@@ -143,8 +144,8 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
       for (int j = 0; j < 4; ++j) {
         const int m = 2 * i + j / 2, s = m / kChunks, k = first_k + j % 2;
         const int c = first_channel + group_chunk + m % kChunks * kChunk + lane / 4;
-        if (s < kFilter && c / p.C_per_group == k / p.C_per_group)
-          out[((int64_t{k} * kFilter + r) * kFilter + s) * p.C_per_group + c % p.C_per_group] = sum[r][i][j];
+        if (s < kFilter && c / size == k / size)
+          out[((int64_t{k} * kFilter + r) * kFilter + s) * size + c % size] = sum[r][i][j];
       }
 }
 
