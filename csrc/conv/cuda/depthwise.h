@@ -202,7 +202,7 @@ __global__ void __launch_bounds__(kDepthwiseThreads,
       Pack<T, kLanes> done;
 #pragma unroll
       for (int lane = 0; lane < kLanes; ++lane) done.at[lane] = narrow<T>(acc[i][lane]);
-      store_pack(out + index + int64_t{1} * i * d.out.u, done);
+      store_pack(out + index + i * d.out.u, done);
     }
   }
 }
