@@ -11,6 +11,8 @@
 // Floor: in and out once, R * S multiply-adds an output; 3x3 is bound by memory, 7x7 by arithmetic. Rows that outputs
 // share come from the L1: a block's threads form a tile of strips by rows. Weights lie in shared memory as
 // accumulators (R * S * 64 channels * 4 bytes for bf16: 2 to 12 KB), a row of taps at a time in registers.
+// Registers: 152 for 3x3 in bf16 (three blocks a multiprocessor) and 187 for 7x7 (two); float32 110 to 128, NCHW up to
+// 80. All loads of a row are in flight at once: 10 of 16 bytes a thread for 3x3.
 #pragma once
 
 #include "conv/cuda/depthwise_plan.h"

@@ -6,7 +6,8 @@
 // that share a channel add up by shuffles, in a fixed order; a block writes its sums to the workspace,
 // [split][tap][channel], and a second kernel adds the splits in a fixed order. The splits depend on the problem alone.
 //
-// Floor: x and dy once, R * S multiply-adds a pixel of dy. No shared memory but 1 KB of the second kernel.
+// Floor: x and dy once, R * S multiply-adds a pixel of dy. Registers: 121 for 3x3 and 167 for 7x7 in bf16, 84 in NCHW.
+// No shared memory but 1 KB (float64: 2 KB) of the second kernel.
 #pragma once
 
 #include "conv/cuda/depthwise_plan.h"
