@@ -45,7 +45,7 @@ constexpr int blocks_per_multiprocessor() {
   constexpr int kRegisters = (In::kStrip + (kTaps ? kTaps : 1)) * kLanes * kWords +
                              (In::kCount * kLanes * static_cast<int>(sizeof(T)) + 3) / 4 + 40;
   constexpr int kBlocks = 65536 / kDepthwiseThreads / kRegisters;
-  return kBlocks < 2 ? 2 : kBlocks > 8 ? 8 : kBlocks;
+  return kBlocks < 2 ? 2 : kBlocks > 6 ? 6 : kBlocks;
 }
 
 /// The first column that the strip at u0 reads.
