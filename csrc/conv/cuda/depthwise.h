@@ -11,6 +11,8 @@
 // Floor: in and out once, R * S multiply-adds an output; 3x3 is bound by memory, 7x7 by arithmetic. Rows that outputs
 // share come from the L1: a block's threads form a tile of strips by rows. Weights lie in shared memory as
 // accumulators (R * S * 64 channels * 4 bytes for bf16: 2 to 12 KB), a row of taps at a time in registers.
+// Registers: 152 for 3x3 in bf16 (three blocks a multiprocessor) and 187 for 7x7 (two); float32 110 to 128, NCHW up to
+// 80. All loads of a row are in flight at once: 10 of 16 bytes a thread for 3x3.
 #pragma once
 
 #include "conv/cuda/depthwise_plan.h"
@@ -43,29 +45,36 @@ constexpr int blocks_per_multiprocessor() {
   constexpr int kRegisters = (In::kStrip + (kTaps ? kTaps : 1)) * kLanes * kWords +
                              (In::kCount * kLanes * static_cast<int>(sizeof(T)) + 3) / 4 + 40;
   constexpr int kBlocks = 65536 / kDepthwiseThreads / kRegisters;
-  return kBlocks < 2 ? 2 : kBlocks > 8 ? 8 : kBlocks;
+  return kBlocks < 2 ? 2 : kBlocks > 6 ? 6 : kBlocks;
 }
 
-/// acc[i][lane] += the taps along u of one row of pixels. `taps` lies in shared memory as `tap_at` says.
+/// The first column that the strip at u0 reads.
+template <int kTaps, int kStride, bool kTransposed>
+__device__ __forceinline__ int first_column(const Depthwise& d, int u0) {
+  if constexpr (kTaps == 0) return 0;
+  else if constexpr (!kTransposed) return u0 * kStride - d.u.pad;
+  else return (u0 + d.u.pad) / kStride - Columns<kTaps, kStride, kTransposed>::kBefore;
+}
+
+/// acc[i][lane] += the taps along u of one row of pixels. Column j of the strip lies at row[first + j * d.in.u], if
+/// bit j of `inside` is set. `taps` lies in shared memory as `tap_at` says.
 template <class T, int kLanes, int kTaps, int kStride, bool kTransposed, int kStrip>
-__device__ __forceinline__ void add_row(const Depthwise& d, const T* __restrict__ row, int u0,
+__device__ __forceinline__ void add_row(const Depthwise& d, const T* __restrict__ row, int64_t first, unsigned inside,
                                         const Accumulator<T>* taps, Accumulator<T> (&acc)[kStrip][kLanes]) {
   using A = Accumulator<T>;
   constexpr int kBefore = Columns<kTaps, kStride, kTransposed>::kBefore;
   constexpr int kColumns = Columns<kTaps, kStride, kTransposed>::kCount;
-  const int first = kTransposed ? (u0 + d.u.pad) / kStride - kBefore : u0 * kStride - d.u.pad;
-  Pack<T, kLanes> pixels[kColumns];
+  Held<T, kLanes> pixels[kColumns];
 #pragma unroll
   for (int j = 0; j < kColumns; ++j)
-    pixels[j] = load_inside<kLanes>(row, (first + j) * d.in.u, first + j >= 0 && first + j < d.u.in);
+    pixels[j] = load_inside<kLanes>(row, first + int64_t{1} * j * d.in.u, inside >> j & 1);
   A w[kTaps][kLanes];
 #pragma unroll
   for (int s = 0; s < kTaps; ++s) read_tap<kLanes>(taps + s * d.tap_size, d.c_count, w[s]);
 #pragma unroll
   for (int j = 0; j < kColumns; ++j) {
     A x[kLanes];
-#pragma unroll
-    for (int lane = 0; lane < kLanes; ++lane) x[lane] = widen(pixels[j].at[lane]);
+    widen_held<T>(pixels[j], x);
 #pragma unroll
     for (int i = 0; i < kStrip; ++i) {
       const int s = kTransposed ? i - (j - kBefore) * kStride : j - i * kStride;
@@ -83,14 +92,14 @@ __device__ __forceinline__ void add_row_any(const Depthwise& d, const T* __restr
   using A = Accumulator<T>;
 #pragma unroll 1
   for (int s = 0; s < d.u.taps; ++s) {
-    A w[kLanes];
+    A w[kLanes], x[kLanes];
     read_tap<kLanes>(taps + s * d.tap_size, d.c_count, w);
 #pragma unroll
     for (int i = 0; i < kStrip; ++i) {
       const int at = d.template source<kTransposed>(d.u, u0 + i, s);
-      const Pack<T, kLanes> pixel = load_inside<kLanes>(row, at * d.in.u, at >= 0);
+      widen_held<T>(load_inside<kLanes>(row, int64_t{1} * at * d.in.u, at >= 0), x);
 #pragma unroll
-      for (int lane = 0; lane < kLanes; ++lane) acc[i][lane] += widen(pixel.at[lane]) * w[lane];
+      for (int lane = 0; lane < kLanes; ++lane) acc[i][lane] += x[lane] * w[lane];
     }
   }
 }
@@ -116,10 +125,12 @@ __device__ __forceinline__ void finish_strip(Accumulator<T> (&acc)[kStrip][kLane
   if (e.residual) {
 #pragma unroll
     for (int i = 0; i < kStrip; ++i) {
-      const Pack<T, kLanes> residual =
-          load_inside<kLanes>(static_cast<const T*>(e.residual) + index, i * step, i >= first && i < last);
+      A residual[kLanes];
+      widen_held<T>(
+          load_inside<kLanes>(static_cast<const T*>(e.residual) + index, int64_t{1} * i * step, i >= first && i < last),
+          residual);
 #pragma unroll
-      for (int lane = 0; lane < kLanes; ++lane) acc[i][lane] += widen(residual.at[lane]);
+      for (int lane = 0; lane < kLanes; ++lane) acc[i][lane] += residual[lane];
     }
   }
   if (activation == Activation::kRelu) {
@@ -143,8 +154,8 @@ __device__ __forceinline__ void finish_strip(Accumulator<T> (&acc)[kStrip][kLane
 
 /// kTaps and kStride are those along u (dilation 1), or 0 for any.
 template <class T, int kLanes, int kTaps, int kStride, bool kTransposed>
-__global__ void
-__launch_bounds__(kDepthwiseThreads, (blocks_per_multiprocessor<T, kLanes, kTaps, kStride, kTransposed>()))
+__global__ void __launch_bounds__(kDepthwiseThreads,
+                                  (blocks_per_multiprocessor<T, kLanes, kTaps, kStride, kTransposed>()))
     depthwise(Depthwise d, const T* __restrict__ in, Filter w, T* __restrict__ out, Epilogue epilogue) {
   using A = Accumulator<T>;
   constexpr int kStrip = kStripOf<kTaps, kStride, kTransposed>;
@@ -163,6 +174,11 @@ __launch_bounds__(kDepthwiseThreads, (blocks_per_multiprocessor<T, kLanes, kTaps
   if (c >= d.C || u0 >= d.u.out) return;
   const A* taps = weights + tap_at<A, kLanes>(at.c, 0, d.c_count);
   const T* image = in + int64_t{1} * at.n * d.in.n + int64_t{1} * c * d.in.c;
+  const int first = first_column<kTaps, kStride, kTransposed>(d, u0);
+  const int64_t first_offset = int64_t{1} * first * d.in.u;
+  unsigned inside = 0;
+  for (int j = 0; j < Columns<kTaps, kStride, kTransposed>::kCount; ++j)
+    inside |= static_cast<unsigned>(first + j >= 0 && first + j < d.u.in) << j;
 
 #pragma unroll 1
   for (int step = 0; step < d.steps; ++step) {
@@ -177,10 +193,10 @@ __launch_bounds__(kDepthwiseThreads, (blocks_per_multiprocessor<T, kLanes, kTaps
       const T* row = image + int64_t{1} * from * d.in.v;
       const A* row_taps = taps + r * d.u.taps * d.tap_size;
       if constexpr (kTaps == 0) add_row_any<T, kLanes, kTransposed>(d, row, u0, row_taps, acc);
-      else add_row<T, kLanes, kTaps, kStride, kTransposed>(d, row, u0, row_taps, acc);
+      else add_row<T, kLanes, kTaps, kStride, kTransposed>(d, row, first_offset, inside, row_taps, acc);
     }
-    const int64_t index = int64_t{1} * at.n * d.out.n + int64_t{1} * c * d.out.c + int64_t{1} * v * d.out.v +
-                          int64_t{1} * u0 * d.out.u;
+    const int64_t index =
+        int64_t{1} * at.n * d.out.n + int64_t{1} * c * d.out.c + int64_t{1} * v * d.out.v + int64_t{1} * u0 * d.out.u;
     finish_strip<T>(acc, epilogue, c, index, d.out.u, -u0, d.u.out - u0);
 #pragma unroll
     for (int i = 0; i < kStrip; ++i) {
@@ -195,8 +211,7 @@ __launch_bounds__(kDepthwiseThreads, (blocks_per_multiprocessor<T, kLanes, kTaps
 
 template <class T, int kLanes, int kTaps, int kStride, bool kTransposed>
 void launch_depthwise(const char* name, const ConvProblem& p, Depthwise d, const void* in, const ConvArgs& args) {
-  d.tile(kStripOf<kTaps, kStride, kTransposed>, kLanes, sizeof(Accumulator<T>), kTransposed,
-         kTransposed ? kStride : 1);
+  d.tile(kStripOf<kTaps, kStride, kTransposed>, kLanes, sizeof(Accumulator<T>), kTransposed, kTransposed ? kStride : 1);
   launch(name, p, depthwise<T, kLanes, kTaps, kStride, kTransposed>,
          {.grid = {static_cast<unsigned>(d.blocks())},
           .block = {kDepthwiseThreads},

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
@@ -151,12 +153,45 @@ inline Depthwise depthwise_of(const ConvProblem& p, Direction direction, const F
   return d;
 }
 
+/// kLanes elements as a kernel holds them until it computes: two 16-bit elements are one word, which a load under a
+/// condition writes as a whole. (Taken apart, each load would wait for the one before.)
+template <class T, int kLanes>
+constexpr bool kInWords = sizeof(T) == 2 && kLanes % 2 == 0;
+template <class T, int kLanes>
+using Held =
+    std::conditional_t<kInWords<T, kLanes>, Pack<uint32_t, kInWords<T, kLanes> ? kLanes / 2 : 1>, Pack<T, kLanes>>;
+
 /// kLanes elements at from[offset], or zeros: nothing is read outside.
 template <int kLanes, class T>
-__device__ __forceinline__ Pack<T, kLanes> load_inside(const T* __restrict__ from, int offset, bool inside) {
-  Pack<T, kLanes> out = {};
-  if (inside) out = load_pack<kLanes>(from + offset);
+__device__ __forceinline__ Held<T, kLanes> load_inside(const T* __restrict__ from, int64_t offset, bool inside) {
+  Held<T, kLanes> out = {};
+  if (!inside) return out;
+#if defined(__CUDA_ARCH__)
+  out = *reinterpret_cast<const Held<T, kLanes>*>(from + offset);
+#else
+  std::memcpy(&out, from + offset, sizeof(out));  // words are no alias of T
+#endif
   return out;
+}
+
+/// `widen` of every lane. Two bfloat16 are taken from a word by a shift and a mask: one instruction each.
+template <class T, int kLanes>
+__device__ __forceinline__ void widen_held(const Held<T, kLanes>& held, Accumulator<T> (&out)[kLanes]) {
+  if constexpr (kInWords<T, kLanes>) {
+#pragma unroll
+    for (int lane = 0; lane < kLanes; lane += 2) {
+      const uint32_t word = held.at[lane / 2];
+      if constexpr (std::is_same_v<T, BFloat16>) {
+        out[lane] = float_of(word << 16), out[lane + 1] = float_of(word & 0xffff0000u);
+      } else {
+        out[lane] = widen(T{static_cast<uint16_t>(word)});
+        out[lane + 1] = widen(T{static_cast<uint16_t>(word >> 16)});
+      }
+    }
+  } else {
+#pragma unroll
+    for (int lane = 0; lane < kLanes; ++lane) out[lane] = widen(held.at[lane]);
+  }
 }
 
 /// Lanes of a filter tap that lie side by side in shared memory: 16 bytes, so that neighbouring threads read
