@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["lib", "library_path", "why_not"]
+__all__ = ["has_cuda", "lib", "library_path", "why_not"]
 
 #: The library's C functions (csrc/torch/api.h); None where it could not be loaded.
 lib: ctypes.CDLL | None = None
+#: Whether the library has kernels for CUDA tensors.
+has_cuda = False
 #: Why there are no native kernels, in words; None where there are.
 why_not: str | None = None
 
@@ -31,6 +33,8 @@ def _declare(library: ctypes.CDLL) -> None:
         "set_precision": (None, [ctypes.c_int]),
         "get_precision": (ctypes.c_int, []),
         "scope_precision": (ctypes.c_int, [ctypes.c_int]),
+        "has_cuda": (ctypes.c_int, []),
+        "set_allow_tf32": (None, [ctypes.c_int]),
         "find_kernel": (ctypes.c_int, [ctypes.c_char_p, ctypes.POINTER(ctypes.c_int)]),
         "kernel_name": (ctypes.c_char_p, [ctypes.c_int]),
         "set_kernel": (None, [ctypes.c_int, ctypes.c_int]),
@@ -49,7 +53,7 @@ def _declare(library: ctypes.CDLL) -> None:
 
 
 def _load() -> None:
-    global lib, why_not
+    global has_cuda, lib, why_not
     if os.environ.get("FASTCONV_SKIP_NATIVE") == "1":
         why_not = "switched off by the environment variable FASTCONV_SKIP_NATIVE=1"
         return
@@ -67,6 +71,7 @@ def _load() -> None:
         why_not = f"{path.name} could not be loaded by torch {torch.__version__}: {error}"
         return
     lib = library
+    has_cuda = bool(library.fastconv_has_cuda())
 
 
 _load()

@@ -2,10 +2,15 @@
 
 What the flag covers. `enable()` holds for every thread of the process until `disable()`. A scope
 holds for the thread that opened it and for what runs inside it: the backward of a call made inside
-runs on fastconv's kernels if `backward()` is called inside, on torch's if it is called outside.
+runs on fastconv's kernels if `backward()` is called inside, on torch's if it is called outside. On
+CUDA a backward runs in a thread of autograd's own, which no scope reaches: `enable()` it for training.
 Code compiled by `torch.compile` asks at run time, like eager code; AOTInductor packages call
 torch's kernels directly and never ask. The hooks are installed by the first `enable()` or
 `enabled()`; before that, nothing in torch is touched.
+
+`torch.backends.cudnn.conv.fp32_precision` is looked at by each `enable()`, at the beginning of each
+scope, and by every call of fastconv's own functions on CUDA tensors: after changing it, call
+`enable()` again.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import warnings
 from types import TracebackType
 
 from fastconv import _native
+from fastconv.policy import tell_tf32
 
 __all__ = ["disable", "enable", "enabled", "is_enabled"]
 
@@ -28,11 +34,13 @@ def _install() -> bool:
         )
         return False
     _native.lib.fastconv_install()
+    tell_tf32()
     return True
 
 
 def enable() -> None:
-    """Puts fastconv's kernels under every CPU convolution of the process.
+    """Puts fastconv's kernels under every convolution of the process, on the CPU, and on CUDA
+    where they were built.
 
     Warns and changes nothing where the native library is missing.
     """

@@ -119,14 +119,18 @@ def problem_of(layer: Any, x: torch.Tensor, y: torch.Tensor) -> ConvProblem | No
 
 
 def _explain_layer(
-    name: str, module: nn.Module, problem: ConvProblem | None, precision: str
+    name: str,
+    module: nn.Module,
+    problem: ConvProblem | None,
+    precision: str,
+    device: registry.Device,
 ) -> Layer:
     if problem is None:
         return Layer(name, None, None, ())
     must_win = not type(module).__module__.startswith("fastconv.")
-    kernel = registry.chosen(problem, "fprop", precision, must_win)
+    kernel = registry.chosen(problem, "fprop", precision, must_win, device)
     others = []
-    for row in registry.kernels(problem, "fprop", precision):
+    for row in registry.kernels(problem, "fprop", precision, device):
         if row.name == kernel:
             break
         others.append((row.name, row.auto_reason or "a row above it comes first"))
@@ -161,7 +165,9 @@ def explain(
             def hook(
                 module: nn.Module, args: tuple[Any, ...], y: torch.Tensor, name: str = name
             ) -> None:
-                found.append(_explain_layer(name, module, problem_of(module, args[0], y), level))
+                problem = problem_of(module, args[0], y)
+                device: registry.Device = "cuda" if args[0].is_cuda else "cpu"
+                found.append(_explain_layer(name, module, problem, level, device))
 
             handles.append(module.register_forward_hook(hook))
     try:

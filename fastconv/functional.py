@@ -1,7 +1,7 @@
 """Convolutions with the signatures of `torch.nn.functional`, on fastconv's kernels.
 
 Both directions run on fastconv's kernels wherever the call is made, enabled or not. What they do
-not take (integers, complex numbers, other devices, invalid arguments) is torch's: same result, same
+not take (integers, complex numbers, devices without kernels, invalid arguments) is torch's: same result, same
 error.
 """
 
@@ -20,12 +20,14 @@ from fastconv import _native
 from fastconv.ops.conv import _apply_short, conv, recipe_of
 from fastconv.ops.formulas import Geometry
 from fastconv.ops.public import autocast_to
+from fastconv.policy import tell_tf32
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
 
 Ints = int | Sequence[int]
 
 _TORCH: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
+_DEVICES = ("cpu", "cuda") if _native.has_cuda else ("cpu",)
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
 # (spatial axes, stride, padding, dilation, groups) as callers write them -> the recipe and what it
@@ -68,14 +70,19 @@ def _theirs(
 
 
 def is_unwatched(input: Tensor, weight: Tensor) -> bool:
-    """Whether nothing but reverse-mode autograd has to know of a call on these CPU tensors."""
+    """Whether nothing but reverse-mode autograd has to know of a call on these tensors, which lie
+    where fastconv has kernels.
+    """
     return (
         type(input) is Tensor
         and (type(weight) is Parameter or type(weight) is Tensor)
-        and input.is_cpu
+        and (
+            not _is_autocast("cpu")
+            if input.is_cpu
+            else _native.has_cuda and input.is_cuda and not _is_autocast("cuda")
+        )
         and not _functorch_active()
         and not _dispatch_modes()
-        and not _is_autocast("cpu")
         and _forward_ad._current_level < 0
     )
 
@@ -103,6 +110,8 @@ def _convolution(
         except TypeError:  # a list
             known = None
         if known is not None and is_unwatched(input, weight) and input.dim() == axes + 2:
+            if not input.is_cpu:
+                tell_tf32()
             try:
                 if needs_grad(input, weight, bias):
                     out: Tensor = _apply_short(input, weight, bias, *known)
@@ -144,8 +153,8 @@ def _is_ours(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and isinstance(input, Tensor)
         and isinstance(weight, Tensor)
         and (bias is None or isinstance(bias, Tensor))
-        and input.device.type == "cpu"
-        and weight.device.type == "cpu"
+        and input.device.type in _DEVICES
+        and weight.device == input.device
         and input.layout == torch.strided
         and weight.layout == torch.strided
         and input.dtype in _DTYPES
@@ -171,8 +180,11 @@ def _general(
         return _theirs(*arguments)
     if weight.dim() != axes + 2 or input.dim() not in (axes + 1, axes + 2):
         return _theirs(*arguments)
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
+    device = input.device.type
+    if device == "cuda" and not torch.compiler.is_compiling():
+        tell_tf32()
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
         cast = (autocast_to(t, dtype) for t in (input, weight, bias))
         input, weight, bias = cast  # type: ignore[assignment]
     if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
@@ -240,8 +252,8 @@ def conv2d(
 ) -> Tensor:
     """As `torch.nn.functional.conv2d`: input [N, C, H, W] or [C, H, W], weight [K, C/groups, R, S].
 
-    Kernels exist for float32, float64, bfloat16 and float16 on the CPU; what else torch takes,
-    torch computes. Raises what torch raises for arguments that do not fit, and RuntimeError with
+    Kernels exist for float32, float64, bfloat16 and float16, on the CPU and on CUDA; what else
+    torch takes, torch computes. Raises what torch raises for arguments that do not fit, and RuntimeError with
     the kernel's reason where `fastconv.use` names one that does not take the problem.
     """
     return _convolution(2, input, weight, bias, stride, padding, dilation, groups)
@@ -284,6 +296,7 @@ def conv2d_packed(
     known = _known.get((2, stride, padding, dilation, groups))
     if (
         known is None
+        or not input.is_cpu
         or not is_unwatched(input, weight)
         or input.dim() != 4
         or needs_grad(input, weight, bias)

@@ -8,9 +8,9 @@ import difflib
 import os
 from collections.abc import Iterator
 
-from fastconv import _native
+from fastconv import _cuda, _native
 
-__all__ = ["get_precision", "last_kernel", "precision", "set_precision", "use"]
+__all__ = ["get_precision", "last_kernel", "precision", "set_precision", "tell_tf32", "use"]
 
 _LEVELS = ("exact", "high", "fast")
 
@@ -94,6 +94,14 @@ def set_precision(level: str) -> None:
     number = _level(level)
     if _native.lib is not None:
         _native.lib.fastconv_set_precision(number)
+
+
+def tell_tf32() -> None:
+    """Hands torch's switch for TF32 in CUDA's convolutions on to the op library, which cannot read
+    it: `torch.backends.cudnn.conv.fp32_precision`.
+    """
+    if _native.lib is not None and _native.has_cuda:
+        _native.lib.fastconv_set_allow_tf32(int(_cuda.allows_tf32()))
 
 
 def get_precision() -> str:

@@ -5,7 +5,8 @@
 
 #define FASTCONV_API extern "C" __attribute__((visibility("default")))
 
-/// Registers fastconv's kernels for aten::convolution and its backward at the CPU key, once.
+/// Registers fastconv's kernels for aten::convolution and its backward at the CPU key, and at CUDA's where there are
+/// CUDA kernels, once.
 FASTCONV_API void fastconv_install();
 
 // `set` speaks of the process, `get` of what holds for this thread; `scope` sets this thread's own value and returns
@@ -17,6 +18,11 @@ FASTCONV_API int fastconv_scope_enabled(int on);
 FASTCONV_API void fastconv_set_precision(int precision);
 FASTCONV_API int fastconv_get_precision();
 FASTCONV_API int fastconv_scope_precision(int precision);
+
+/// Whether this library has CUDA kernels.
+FASTCONV_API int fastconv_has_cuda();
+/// torch's switch for TF32 in convolutions, which only Python can read: for the process, until it is told again.
+FASTCONV_API void fastconv_set_allow_tf32(int on);
 
 /// The row's index and direction; -1 where no row has the name.
 FASTCONV_API int fastconv_find_kernel(const char* name, int* direction);

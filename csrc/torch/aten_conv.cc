@@ -1,9 +1,10 @@
-// fastconv under aten::convolution and aten::convolution_backward at the CPU key.
+// fastconv under aten::convolution and aten::convolution_backward at the CPU key and, with CUDA kernels, at CUDA's.
 //
 // Registered on the first `fastconv.enable()` and never before, so that a process that enables nothing pays nothing.
 // With the flag off, or for arguments that understand() leaves to torch, or where no row is known to win, the call goes
 // on to torch's kernel.
 
+#include <cstring>
 #include <mutex>
 
 #include "torch/api.h"
@@ -56,9 +57,12 @@ void fastconv_install() {
   using torch::stable::detail::StableLibrary;
   static std::once_flag once;
   std::call_once(once, [] {
-    // Never destroyed: another thread may be inside a kernel while the process ends.
-    auto* library = new StableLibrary(StableLibrary::Kind::IMPL, "aten", "CPU", __FILE__, __LINE__);
-    library->impl("convolution", boxed_convolution);
-    library->impl("convolution_backward", boxed_backward);
+    for (const char* key : {"CPU", "CUDA"}) {
+      if (!fastconv::binding::kHasCuda && !std::strcmp(key, "CUDA")) continue;
+      // Never destroyed: another thread may be inside a kernel while the process ends.
+      auto* library = new StableLibrary(StableLibrary::Kind::IMPL, "aten", key, __FILE__, __LINE__);
+      library->impl("convolution", boxed_convolution);
+      library->impl("convolution_backward", boxed_backward);
+    }
   });
 }

@@ -27,7 +27,7 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const Tensor& bias
   if (understand(shape_of(input), shape_of(weight), bias ? &bias_shape : nullptr, geometry, &call))
     return native_convolution(input, weight, bias, geometry);
   const Operands operands(call, geometry.transposed ? nullptr : &input, geometry.transposed ? &input : nullptr);
-  const ConvPlan plan = select(call.direction, operands.problem(), settings);
+  const ConvPlan plan = select(call.direction, operands.problem(), call.device, settings);
   if (!plan.row) return native_convolution(input, weight, bias, geometry);
   return run_forward(plan, call, operands, weight, bias, Extras());
 }
@@ -37,7 +37,7 @@ Gradients backward(const Tensor& grad, const Tensor& input, const Tensor& weight
   Call call;
   const Shape grad_shape = shape_of(grad), input_shape = shape_of(input), weight_shape = shape_of(weight);
   if (understand(input_shape, weight_shape, nullptr, geometry, &call) || !same_sizes(grad_shape, call.output_sizes) ||
-      grad_shape.dtype != call.dtype)
+      grad_shape.dtype != call.dtype || grad_shape.device != call.device)
     return native_backward(grad, input, weight, bias_sizes, geometry, mask);
 
   const bool transposed = geometry.transposed;
@@ -46,15 +46,15 @@ Gradients backward(const Tensor& grad, const Tensor& input, const Tensor& weight
   if (mask[0]) {
     const Call to_input = toward_input(call, input_shape);
     const Operands operands(to_input, transposed ? &grad : nullptr, transposed ? nullptr : &grad);
-    const ConvPlan plan = select(to_input.direction, operands.problem(), settings);
+    const ConvPlan plan = select(to_input.direction, operands.problem(), call.device, settings);
     if (input_shape.sizes[0] == 0)
-      out.input = empty_strided(input_shape.dim, input_shape.sizes, input_shape.strides, call.dtype);
+      out.input = empty_strided(input_shape.dim, input_shape.sizes, input_shape.strides, call.dtype, call.device);
     else if (plan.row) out.input = run_forward(plan, to_input, operands, weight, Tensor(), Extras());
     else left[0] = true;
   }
   if (mask[1]) {
     const Operands operands(call, transposed ? &grad : &input, transposed ? &input : &grad);
-    const ConvPlan plan = select(Direction::kWgrad, operands.problem(), settings);
+    const ConvPlan plan = select(Direction::kWgrad, operands.problem(), call.device, settings);
     if (plan.row) out.weight = run_wgrad(plan, call, operands, sizes_of(weight_shape), gradient_strides(weight_shape));
     else left[1] = true;
   }

@@ -53,29 +53,29 @@ struct Options {
 void check_epilogue(const Extras& extras, const Call& call) {
   if (extras.scale) {
     const Shape s = shape_of(extras.scale);
-    if (s.dim != 1 || s.sizes[0] != call.output_sizes[1] || s.dtype != call.dtype)
+    if (s.dim != 1 || s.sizes[0] != call.output_sizes[1] || s.dtype != call.dtype || s.device != call.device)
       refuse("scale has to be one number per output channel (" + std::to_string(call.output_sizes[1]) +
-             ") in the input's dtype");
+             ") in the input's dtype, on its device");
   }
   if (extras.residual) {
     const Shape s = shape_of(extras.residual);
-    if (s.dtype != call.dtype || sizes_of(s) != call.output_sizes)
-      refuse("residual has to have the output's shape and dtype");
+    if (s.dtype != call.dtype || sizes_of(s) != call.output_sizes || s.device != call.device)
+      refuse("residual has to have the output's shape, dtype and device");
   }
 }
 
 /// The chosen plan of an own op that may bring a packed weight; a packed weight names its kernel.
-ConvPlan select_with(Options& options, Direction direction, const ConvProblem& problem) {
+ConvPlan select_with(Options& options, Direction direction, const ConvProblem& problem, const Device& device) {
   const Settings settings = settings_for(options.kernel, direction);
   const ConvRow* named = settings.kernel[static_cast<int>(direction)];
-  if (options.packed) {
+  if (options.packed && !device.cuda) {  // CUDA's rows take weights as they lie
     const ConvRow* row = row_of_packed(options.packed, problem, direction);
     if (row && (!named || named == row)) {
       options.extras.packed = packed_data(options.packed);
       return plan_for(*row, problem);
     }
   }
-  return select(direction, problem, settings, options.extras.has_epilogue());
+  return select(direction, problem, device, settings, options.extras.has_epilogue());
 }
 
 void boxed_conv(StableIValue* stack, uint64_t, uint64_t) {
@@ -93,7 +93,7 @@ void boxed_conv(StableIValue* stack, uint64_t, uint64_t) {
   }
   check_epilogue(options.extras, call);
   const Operands operands(call, &input, nullptr);
-  const ConvPlan plan = select_with(options, Direction::kFprop, operands.problem());
+  const ConvPlan plan = select_with(options, Direction::kFprop, operands.problem(), call.device);
   stack[0] = result(plan.row ? run_forward(plan, call, operands, weight, bias, options.extras)
                              : native_convolution(input, weight, bias, geometry));
 }
@@ -106,24 +106,26 @@ void boxed_conv_dgrad(StableIValue* stack, uint64_t, uint64_t) {
   Options options(next);
   const Shape grad_shape = shape_of(grad), weight_shape = shape_of(weight);
   const Ints strides = dense_strides(input_size, suggests_channels_last(grad_shape));
-  const Shape input{input_size.count, input_size.values, strides.values, grad_shape.dtype};
+  const Shape input{input_size.count, input_size.values, strides.values, grad_shape.dtype, grad_shape.device};
   Call call;
   if (const char* reason = understand(input, weight_shape, nullptr, geometry, &call))
     refuse(std::string("conv_dgrad: ") + reason);
   if (sizes_of(grad_shape) != call.output_sizes) refuse("conv_dgrad: grad does not have the sizes of conv's output");
   call.output_sizes = input_size;
   call.direction = Direction::kDgrad;
-  if (bias && (bias.dim() != 1 || bias.sizes()[0] != input_size[1] || bias.dtype() != call.dtype))
-    refuse("conv_dgrad: bias is not one number per channel of the result");
+  if (bias && (bias.dim() != 1 || bias.sizes()[0] != input_size[1] || bias.dtype() != call.dtype ||
+               bias.device() != call.device))
+    refuse("conv_dgrad: bias is not one number per channel of the result, on its device");
   check_epilogue(options.extras, call);
   const Operands operands(call, nullptr, &grad);
-  const ConvPlan plan = select_with(options, Direction::kDgrad, operands.problem());
+  const ConvPlan plan = select_with(options, Direction::kDgrad, operands.problem(), call.device);
   if (plan.row || bias) {
-    const ConvPlan serving = plan.row ? plan : select(Direction::kDgrad, operands.problem(), settings(), true);
+    const ConvPlan serving =
+        plan.row ? plan : select(Direction::kDgrad, operands.problem(), call.device, settings(), true);
     stack[0] = result(run_forward(serving, call, operands, weight, bias, options.extras));
     return;
   }
-  const Tensor like = empty_strided(input.dim, input.sizes, input.strides, input.dtype);
+  const Tensor like = empty_strided(input.dim, input.sizes, input.strides, input.dtype, input.device);
   const bool mask[3] = {true, false, false};
   stack[0] = result(native_backward(grad, like, weight, nullptr, geometry, mask).input);
 }
@@ -136,20 +138,22 @@ void boxed_conv_wgrad(StableIValue* stack, uint64_t, uint64_t) {
   const std::string kernel = next.string();
   const Shape grad_shape = shape_of(grad), input_shape = shape_of(input);
   if (weight_stride.count != weight_size.count) refuse("conv_wgrad: weight_size and weight_stride differ in length");
-  const Shape weight{weight_size.count, weight_size.values, weight_stride.values, input_shape.dtype};
+  const Shape weight{weight_size.count, weight_size.values, weight_stride.values, input_shape.dtype,
+                     input_shape.device};
   Call call;
   if (const char* reason = understand(input_shape, weight, nullptr, geometry, &call))
     refuse(std::string("conv_wgrad: ") + reason);
-  if (sizes_of(grad_shape) != call.output_sizes || grad_shape.dtype != call.dtype)
-    refuse("conv_wgrad: grad does not have the sizes and dtype of conv's output");
+  if (sizes_of(grad_shape) != call.output_sizes || grad_shape.dtype != call.dtype || grad_shape.device != call.device)
+    refuse("conv_wgrad: grad does not have the sizes, dtype and device of conv's output");
   const Ints strides = gradient_strides(weight);
   const Operands operands(call, &input, &grad);
-  const ConvPlan plan = select(Direction::kWgrad, operands.problem(), settings_for(kernel, Direction::kWgrad));
+  const ConvPlan plan =
+      select(Direction::kWgrad, operands.problem(), call.device, settings_for(kernel, Direction::kWgrad));
   if (plan.row) {
     stack[0] = result(run_wgrad(plan, call, operands, weight_size, strides));
     return;
   }
-  const Tensor like = empty_strided(weight.dim, weight.sizes, strides.values, weight.dtype);
+  const Tensor like = empty_strided(weight.dim, weight.sizes, strides.values, weight.dtype, weight.device);
   const bool mask[3] = {false, true, false};
   stack[0] = result(with_strides(native_backward(grad, input, like, nullptr, geometry, mask).weight, strides));
 }
@@ -159,6 +163,7 @@ void boxed_conv_bias_grad(StableIValue* stack, uint64_t, uint64_t) {
   const Shape shape = shape_of(grad);
   Call call;
   call.channels_last = suggests_channels_last(shape);
+  call.device = shape.device;
   if (shape.dim < 3 || shape.dim > 5 || !dtype_of(shape.dtype, &call.problem.dtype))
     refuse("conv_bias_grad: grad is not a batch of float16, bfloat16, float32 or float64 images");
   stack[0] = result(run_bias_grad(grad, call));
@@ -194,12 +199,13 @@ void boxed_conv_pack(StableIValue* stack, uint64_t, uint64_t) {
   const std::string kernel = next.string();
   const Ints strides = dense_strides(input_size, channels_last);
   const Shape weight_shape = shape_of(weight);
-  const Shape input{input_size.count, input_size.values, strides.values, weight_shape.dtype};
+  const Shape input{input_size.count, input_size.values, strides.values, weight_shape.dtype, weight_shape.device};
   Abstract a = abstract_call(input, weight_shape, geometry, direction);
-  const ConvPlan plan = select(direction, a.problem, settings_for(kernel, direction));
+  const ConvPlan plan = select(direction, a.problem, a.call.device, settings_for(kernel, direction));
   Tensor packed = plan.row && direction != Direction::kWgrad ? pack_weight(plan, a.call, weight) : Tensor();
   const int64_t none = 0, one = 1;
-  stack[0] = result(packed ? std::move(packed) : empty_strided(1, &none, &one, aoti_torch_dtype_uint8()));
+  stack[0] =
+      result(packed ? std::move(packed) : empty_strided(1, &none, &one, aoti_torch_dtype_uint8(), weight_shape.device));
 }
 
 void boxed_conv_choice(StableIValue* stack, uint64_t, uint64_t) {
@@ -215,10 +221,10 @@ void boxed_conv_choice(StableIValue* stack, uint64_t, uint64_t) {
   }
   const Operands operands(call, &input, nullptr);
   const Settings current = settings();
-  const ConvPlan plan = select(direction, operands.problem(), current);
-  stack[0] =
-      result(plan.row ? std::string(plan.row->name)
-                      : "torch: no kernel is known to win" + reasons(direction, operands.problem(), current.precision));
+  const ConvPlan plan = select(direction, operands.problem(), call.device, current);
+  stack[0] = result(plan.row ? std::string(plan.row->name)
+                             : "torch: no kernel is known to win" +
+                                   reasons(direction, operands.problem(), call.device, current));
 }
 
 void boxed_short_conv(StableIValue* stack, uint64_t, uint64_t) {
@@ -236,7 +242,7 @@ void boxed_conv_packed(StableIValue* stack, uint64_t, uint64_t) {
   const Shape bias_shape = bias ? shape_of(bias) : Shape();
   if (!understand(shape_of(input), shape_of(weight), bias ? &bias_shape : nullptr, geometry, &call)) {
     const Operands operands(call, &input, nullptr);
-    if (const ConvPlan plan = select(Direction::kFprop, operands.problem(), settings()); plan.row) {
+    if (const ConvPlan plan = select(Direction::kFprop, operands.problem(), call.device, settings()); plan.row) {
       const auto packed = cached_packed(cache, version, plan, call, weight);
       Extras extras;
       if (packed) extras.packed = packed_data(*packed);
@@ -282,7 +288,7 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def("_conv_backward(Tensor grad, Tensor input, Tensor weight, int recipe, int mask) -> (Tensor, Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
+void implement(torch::stable::detail::StableLibrary& m) {
   m.impl("conv", boxed_conv);
   m.impl("conv_dgrad", boxed_conv_dgrad);
   m.impl("conv_wgrad", boxed_conv_wgrad);
@@ -293,6 +299,11 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   m.impl("_conv_packed", boxed_conv_packed);
   m.impl("_conv_backward", boxed_conv_backward);
 }
+
+STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) { implement(m); }
+#if defined(FASTCONV_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(fastconv, CUDA, m) { implement(m); }
+#endif
 
 }  // namespace
 }  // namespace fastconv::binding

@@ -68,7 +68,7 @@ Tensor pack_weight(const ConvPlan& plan, const Call& call, const Tensor& weight)
   const size_t bytes = packed_bytes(plan);
   if (!bytes) return Tensor();
   const int64_t size = static_cast<int64_t>(sizeof(Header) + bytes), one = 1;
-  Tensor packed = empty_strided(1, &size, &one, aoti_torch_dtype_uint8());
+  Tensor packed = empty_strided(1, &size, &one, aoti_torch_dtype_uint8(), Device());
   const Header header = header_for(*plan.row, plan.problem);
   std::memcpy(packed.data(), &header, sizeof(header));
   pack(plan, filter_of(weight.data(), weight.strides(), plan.problem, call.spatial),

@@ -72,17 +72,20 @@ bool onednn_takes(const Shape& input, const Shape& weight, DType dtype, const Ge
          (g.groups > 1 || (S > 3 && R > 3) || n[0] > 1 || n[0] * n[1] * n[2] * n[3] > 20480);
 }
 
-/// torch's rule for the result of a CPU convolution.
+/// torch's rule for the result of a convolution. On a GPU it is cuDNN's, which knows no channels last in float64.
 bool result_is_channels_last(const Shape& input, const Shape& weight, DType dtype, const Geometry& g) {
   if (input.sizes[0] == 0) return false;
+  if (input.device.cuda && dtype == DType::kFloat64) return false;
   if (input.dim == 3) return weight_1d_suggests_channels_last(weight);
   if (!suggests_channels_last(input) && !suggests_channels_last(weight)) return false;
-  return input.dim == 4 || onednn_takes(input, weight, dtype, g);
+  return input.dim == 4 || input.device.cuda || onednn_takes(input, weight, dtype, g);
 }
 
 }  // namespace
 
-Shape shape_of(const Tensor& tensor) { return {tensor.dim(), tensor.sizes(), tensor.strides(), tensor.dtype()}; }
+Shape shape_of(const Tensor& tensor) {
+  return {tensor.dim(), tensor.sizes(), tensor.strides(), tensor.dtype(), tensor.device()};
+}
 
 Ints sizes_of(const Shape& shape) {
   Ints sizes;
@@ -99,6 +102,7 @@ const char* understand(const Shape& input, const Shape& weight, const Shape* bia
   ConvProblem& p = call->problem;
   if (!dtype_of(input.dtype, &p.dtype)) return "the dtype is not one of float64, float32, bfloat16, float16";
   if (weight.dtype != input.dtype || (bias && bias->dtype != input.dtype)) return "the operands' dtypes differ";
+  if (weight.device != input.device || (bias && bias->device != input.device)) return "the operands' devices differ";
   if (input.dim < 3 || input.dim > 5 || weight.dim != input.dim) return "input and weight are not both 3-d, 4-d or 5-d";
   const int64_t spatial = input.dim - 2;
   if (!expand(&g.stride, spatial, 1)) return "stride is not one positive number per axis";
@@ -147,6 +151,7 @@ const char* understand(const Shape& input, const Shape& weight, const Shape* bia
   call->direction = g.transposed ? Direction::kDgrad : Direction::kFprop;
   call->spatial = spatial;
   call->dtype = input.dtype;
+  call->device = input.device;
   call->channels_last = result_is_channels_last(input, weight, p.dtype, g);
   return nullptr;
 }

@@ -19,6 +19,7 @@ struct Shape {
   const int64_t* sizes = nullptr;
   const int64_t* strides = nullptr;
   int32_t dtype = 0;
+  Device device;
 };
 Shape shape_of(const Tensor& tensor);
 Ints sizes_of(const Shape& shape);
@@ -31,6 +32,7 @@ struct Call {
   int64_t spatial = 2;
   Ints output_sizes;
   int32_t dtype = 0;
+  Device device;
   bool channels_last = false;  // torch's memory format of the result
 };
 

@@ -1,11 +1,13 @@
 #include "torch/run.h"
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
+#include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
 
-#include "core/half.h"
+#include "conv/cuda/conv.h"
 #include "core/cpu/parallel.h"
+#include "core/half.h"
 
 namespace fastconv::binding {
 namespace {
@@ -32,6 +34,9 @@ void torch_run(int64_t tasks, void (*body)(void*, int64_t), void* context) {
       &all));
 }
 
+/// Whether 16 bytes can be loaded at once, as the CUDA kernels do.
+bool is_aligned(const Tensor& tensor) { return reinterpret_cast<uintptr_t>(tensor.data()) % 16 == 0; }
+
 /// A vector of one number per channel in the accumulation type, converted where it is stored in less.
 class ChannelVector {
  public:
@@ -40,6 +45,10 @@ class ChannelVector {
     const Shape shape = shape_of(tensor);
     const char* data = static_cast<const char*>(tensor.data());
     const int64_t step = shape.strides[0];
+    if (shape.device.cuda) {
+      data_ = on_gpu(tensor, shape, dtype);
+      return;
+    }
     if ((dtype == DType::kFloat32 || dtype == DType::kFloat64) && (step == 1 || shape.sizes[0] == 1)) {
       data_ = data;
       return;
@@ -63,13 +72,39 @@ class ChannelVector {
   const void* data() const { return data_; }
 
  private:
+  const void* on_gpu(const Tensor& tensor, const Shape& shape, DType dtype) {
+    const DType wide = dtype == DType::kFloat64 ? dtype : DType::kFloat32;
+    const int64_t one = 1;
+    if (dtype == wide && shape.strides[0] == 1 && is_aligned(tensor)) return tensor.data();
+    copy_ = empty_strided(1, shape.sizes, &one, torch_dtype_of(wide), shape.device);
+    check(aoti_torch_copy_(copy_.get(), tensor.get(), 0));
+    return copy_.data();
+  }
+
   const void* data_ = nullptr;
+  Tensor copy_;
   std::vector<float> floats_;
   std::vector<double> doubles_;
 };
 
-void run_or_throw(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args) {
+/// On torch's current stream, with a workspace that torch's allocator gives out again in the order of that stream.
+void run_on_gpu(const ConvPlan& plan, const ConvProblem& problem, ConvArgs args, const Device& device) {
+  if constexpr (kHasCuda) {
+    const OnDevice scope(device);
+    const int64_t bytes = static_cast<int64_t>(cuda_workspace(plan, problem, args)), one = 1;
+    Tensor workspace;
+    if (bytes) {
+      workspace = empty_strided(1, &bytes, &one, aoti_torch_dtype_uint8(), device);
+      args.workspace = workspace.data();
+    }
+    args.stream = current_stream(device.index);
+    run_cuda(plan, problem, args);
+  }
+}
+
+void run_or_throw(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args, const Device& device) {
   note_kernel(plan.row->direction, plan.row);
+  if (device.cuda) return run_on_gpu(plan, problem, args, device);
   if (!run(plan, problem, args))
     throw std::runtime_error(std::string("fastconv: no memory for the workspace of '") + plan.row->name + "' on " +
                              encode(problem));
@@ -91,10 +126,16 @@ Operands::Operands(const Call& call, const Tensor* x, const Tensor* y) : problem
 
 const void* Operands::place(const Tensor& tensor, Layout* layout) {
   const Shape shape = shape_of(tensor);
-  if (dense_layout(shape, *layout, layout)) return tensor.data();
+  if (dense_layout(shape, *layout, layout))
+    return !shape.device.cuda || is_aligned(tensor) ? tensor.data() : keep(clone(tensor));
   // Channels last needs four axes or five; a 1-d operand is copied as it stands.
   if (shape.dim == 3) *layout = Layout::kNchw;
-  copies_[count_] = contiguous(tensor, *layout == Layout::kNhwc);
+  Tensor dense = contiguous(tensor, *layout == Layout::kNhwc);
+  return keep(shape.device.cuda && !is_aligned(dense) ? clone(dense) : std::move(dense));
+}
+
+const void* Operands::keep(Tensor copy) {
+  copies_[count_] = std::move(copy);
   return copies_[count_++].data();
 }
 
@@ -102,13 +143,17 @@ Tensor run_forward(const ConvPlan& plan, const Call& call, const Operands& opera
                    const Tensor& bias, const Extras& extras) {
   const ConvProblem& problem = operands.problem();
   const Ints strides = dense_strides(call.output_sizes, call.channels_last);
-  Tensor out = empty_strided(call.output_sizes.count, call.output_sizes.values, strides.values, call.dtype);
+  Tensor out =
+      empty_strided(call.output_sizes.count, call.output_sizes.values, strides.values, call.dtype, call.device);
   const ChannelVector scale(extras.scale, problem.dtype), shift(bias, problem.dtype);
   Tensor residual_copy;
   ConvArgs args;
   args.x = operands.x();
   args.dy = operands.y();
-  args.w = filter_of(weight.data(), weight.strides(), problem, call.spatial);
+  Tensor weight_copy;
+  if (call.device.cuda && !is_aligned(weight)) weight_copy = clone(weight);
+  const Tensor& w = weight_copy ? weight_copy : weight;
+  args.w = filter_of(w.data(), w.strides(), problem, call.spatial);
   args.out = out.data();
   args.epilogue.scale = scale.data();
   args.epilogue.shift = shift.data();
@@ -118,30 +163,45 @@ Tensor run_forward(const ConvPlan& plan, const Call& call, const Operands& opera
     const Shape shape = shape_of(extras.residual);
     const Layout wanted = call.channels_last ? Layout::kNhwc : Layout::kNchw;
     Layout layout;
-    if (dense_layout(shape, wanted, &layout) && layout == wanted) {
+    const bool usable = !call.device.cuda || is_aligned(extras.residual);
+    if (usable && dense_layout(shape, wanted, &layout) && layout == wanted) {
       args.epilogue.residual = extras.residual.data();
     } else {
       residual_copy = contiguous(extras.residual, call.channels_last);
+      if (call.device.cuda && !is_aligned(residual_copy)) residual_copy = clone(residual_copy);
       args.epilogue.residual = residual_copy.data();
     }
   }
-  run_or_throw(plan, problem, args);
+  run_or_throw(plan, problem, args, call.device);
   return out;
 }
 
 Tensor run_wgrad(const ConvPlan& plan, const Call& call, const Operands& operands, const Ints& sizes,
                  const Ints& strides) {
-  Tensor out = empty_strided(sizes.count, sizes.values, strides.values, call.dtype);
+  Tensor out = empty_strided(sizes.count, sizes.values, strides.values, call.dtype, call.device);
   ConvArgs args;
   args.x = operands.x();
   args.dy = operands.y();
   args.w = filter_of(out.data(), strides.values, operands.problem(), call.spatial);
-  run_or_throw(plan, operands.problem(), args);
+  run_or_throw(plan, operands.problem(), args, call.device);
   return out;
+}
+
+/// torch's sum over all axes but the second: in float32 for 16-bit numbers, in a fixed order.
+Tensor sum_pixels(const Tensor& grad) {
+  AtenTensorHandle handle;
+  check(aoti_torch_new_tensor_handle(grad.get(), &handle));
+  std::vector<int64_t> axes = {0};
+  for (int64_t d = 2; d < grad.dim(); ++d) axes.push_back(d);
+  const torch::stable::Tensor sum = torch::stable::sum(torch::stable::Tensor(handle), axes);
+  AtenTensorHandle out;
+  check(aoti_torch_new_tensor_handle(sum.get(), &out));
+  return Tensor(out);
 }
 
 Tensor run_bias_grad(const Tensor& grad, const Call& call) {
   const Shape shape = shape_of(grad);
+  if (shape.device.cuda) return sum_pixels(grad);
   // A problem whose y is `grad`: all that the sum looks at.
   Call sum;
   sum.channels_last = call.channels_last;
@@ -153,7 +213,7 @@ Tensor run_bias_grad(const Tensor& grad, const Call& call) {
   for (int64_t d = 2; d < shape.dim; ++d) p.Q *= shape.sizes[d];
   const Operands operands(sum, nullptr, &grad);
   const int64_t one = 1;
-  Tensor out = empty_strided(1, &p.K, &one, shape.dtype);
+  Tensor out = empty_strided(1, &p.K, &one, shape.dtype, shape.device);
   bias_grad(operands.problem(), operands.y(), out.data());
   return out;
 }
@@ -187,7 +247,7 @@ Tensor native_convolution(const Tensor& input, const Tensor& weight, const Tenso
 Tensor with_strides(Tensor tensor, const Ints& strides) {
   const Shape shape = shape_of(tensor);
   if (std::equal(shape.strides, shape.strides + shape.dim, strides.values)) return tensor;
-  Tensor copy = empty_strided(shape.dim, shape.sizes, strides.values, shape.dtype);
+  Tensor copy = empty_strided(shape.dim, shape.sizes, strides.values, shape.dtype, shape.device);
   check(aoti_torch_copy_(copy.get(), tensor.get(), 0));
   return copy;
 }
@@ -199,6 +259,7 @@ Gradients native_backward(const Tensor& grad, const Tensor& input, const Tensor&
   const int64_t* sizes = bias_sizes ? bias_sizes->values : nullptr;
   const int32_t wanted[3] = {mask[0], mask[1], mask[2]};
   AtenTensorHandle out[3] = {};
+  const OnDevice scope(grad.device());
   check(aoti_torch_cpu_convolution_backward(
       grad.get(), input.get(), weight.get(), bias_sizes ? &sizes : nullptr, bias_sizes ? bias_sizes->count : 0,
       g.stride.values, g.stride.count, g.padding.values, g.padding.count, g.dilation.values, g.dilation.count,

@@ -28,6 +28,7 @@ class Operands {
 
  private:
   const void* place(const Tensor& tensor, Layout* layout);
+  const void* keep(Tensor copy);
   ConvProblem problem_;
   const void *x_ = nullptr, *y_ = nullptr;
   Tensor copies_[2];
@@ -46,7 +47,7 @@ Tensor run_bias_grad(const Tensor& grad, const Call& call);
 /// A weight's strides if it is dense in any order of its axes, else those of a contiguous one.
 Ints gradient_strides(const Shape& weight);
 
-/// torch's own kernels, past whatever is registered for aten::convolution.
+/// torch's own kernels on any device, past whatever is registered for aten::convolution.
 Tensor native_convolution(const Tensor& input, const Tensor& weight, const Tensor& bias, const Geometry& geometry);
 struct Gradients {
   Tensor input, weight, bias;

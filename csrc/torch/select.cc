@@ -2,13 +2,15 @@
 
 #include <stdexcept>
 
+#include "torch/rows.h"
+
 namespace fastconv::binding {
 namespace {
 
 /// The last choices of a thread, in a table without chains: a problem's hash names its one place.
 struct Entry {
   ConvProblem problem;
-  int key = -1;  // direction, precision, must_win
+  int key = -1;  // compute capability, TF32, direction, precision, must_win
   ConvPlan plan;
 };
 constexpr size_t kEntries = 256;
@@ -28,43 +30,47 @@ std::string refusal(const ConvRow& row, const ConvProblem& problem, const char* 
 
 }  // namespace
 
-std::string reasons(Direction direction, const ConvProblem& problem, Precision precision) {
+std::string reasons(Direction direction, const ConvProblem& problem, const Device& device, const Settings& settings) {
   std::string text;
-  for (const ConvRow& row : conv_rows()) {
+  const ConvTable table = table_for(device, settings.allow_tf32);
+  for (const ConvRow& row : table.rows) {
     if (row.direction != direction) continue;
-    const char* reason = why_not_auto(row, problem, precision);
+    const char* reason = why_not_auto(table, row, problem, settings.precision);
     text += std::string("\n  ") + row.name + ": " + (reason ? reason : "takes it");
   }
   return text;
 }
 
-ConvPlan select(Direction direction, const ConvProblem& problem, const Settings& settings, bool must_run) {
+ConvPlan select(Direction direction, const ConvProblem& problem, const Device& device, const Settings& settings,
+                bool must_run) {
   if (const ConvRow* row = settings.kernel[static_cast<int>(direction)]) {
-    if (const char* reason = why_not(*row, problem)) throw std::runtime_error(refusal(*row, problem, reason));
-    return plan_for(*row, problem);
+    const ConvTable table = table_for(device, settings.allow_tf32);
+    if (const char* reason = why_not(table, *row, problem)) throw std::runtime_error(refusal(*row, problem, reason));
+    return plan_for(table, *row, problem);
   }
   const bool must_win = !must_run && !fallback_is_error();
-  const int key = static_cast<int>(direction) * 8 + static_cast<int>(settings.precision) * 2 + must_win;
+  const int gpu = device.cuda ? capability_of(device.index) * 2 + settings.allow_tf32 : 0;
+  const int key = gpu * 32 + static_cast<int>(direction) * 8 + static_cast<int>(settings.precision) * 2 + must_win;
   Entry& entry = entries[place_of(problem, key)];
   if (entry.key != key || entry.problem != problem) {
-    entry.plan = choose(direction, problem, settings.precision, must_win);
+    entry.plan = choose(table_for(device, settings.allow_tf32), direction, problem, settings.precision, must_win);
     entry.problem = problem;
     entry.key = key;
   }
   if (!entry.plan.row && !must_win)
     throw std::runtime_error("fastconv: no kernel takes " + encode(problem) + " (" + name_of(direction) +
-                             "):" + reasons(direction, problem, settings.precision));
+                             "):" + reasons(direction, problem, device, settings));
   return entry.plan;
 }
 
 const ConvRow* row_named(const std::string& name, Direction direction) {
-  const ConvRow* row = find_conv_row(name);
+  const ConvRow* row = find_row(name);
   if (row && row->direction == direction) return row;
   std::string text = row ? "fastconv: kernel '" + name + "' computes " + name_of(row->direction) + ", not " +
                                name_of(direction) + "; choose from:"
                          : "fastconv: no kernel is named '" + name + "'; choose from:";
-  for (const ConvRow& other : conv_rows())
-    if (other.direction == direction) text += std::string("\n  ") + other.name;
+  for (int i = 0; const ConvRow* other = row_at(i); ++i)
+    if (other->direction == direction) text += std::string("\n  ") + other->name;
   throw std::runtime_error(text);
 }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "torch/device.h"
 #include "torch/state.h"
 
 namespace fastconv::binding {
@@ -11,12 +12,13 @@ namespace fastconv::binding {
 /// to win and none `must_run`. Throws where the named kernel refuses.
 ///
 /// Under FASTCONV_FALLBACK=error every valid problem must run: the slowest row that takes it serves.
-ConvPlan select(Direction direction, const ConvProblem& problem, const Settings& settings, bool must_run = false);
+ConvPlan select(Direction direction, const ConvProblem& problem, const Device& device, const Settings& settings,
+                bool must_run = false);
 
-/// The table's row of that name; throws with the nearest names where there is none.
+/// The row of that name, of any device; throws with the nearest names where there is none.
 const ConvRow* row_named(const std::string& name, Direction direction);
 
-/// Each row of the direction, a line each, with the reason why `auto` leaves it out.
-std::string reasons(Direction direction, const ConvProblem& problem, Precision precision);
+/// Each of the device's rows of the direction, a line each, with the reason why `auto` leaves it out.
+std::string reasons(Direction direction, const ConvProblem& problem, const Device& device, const Settings& settings);
 
 }  // namespace fastconv::binding

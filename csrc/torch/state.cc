@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "torch/api.h"
+#include "torch/rows.h"
 
 namespace fastconv::binding {
 namespace {
@@ -13,6 +14,7 @@ constexpr int kUnset = -1;
 
 std::atomic<bool> process_enabled{false};
 std::atomic<int> process_precision{static_cast<int>(Precision::kHigh)};
+std::atomic<bool> process_allow_tf32{false};
 std::atomic<const ConvRow*> process_kernel[3];
 
 /// kUnset and null where the thread follows the process.
@@ -41,6 +43,7 @@ Settings settings() {
   s.enabled = enabled();
   s.precision = static_cast<Precision>(scope.precision == kUnset ? process_precision.load(std::memory_order_relaxed)
                                                                  : scope.precision);
+  s.allow_tf32 = process_allow_tf32.load(std::memory_order_relaxed);
   for (int i = 0; i < 3; ++i)
     s.kernel[i] = scope.kernel[i] ? scope.kernel[i] : process_kernel[i].load(std::memory_order_relaxed);
   return s;
@@ -76,25 +79,27 @@ int fastconv_scope_precision(int precision) {
   return before;
 }
 
+int fastconv_has_cuda() { return kHasCuda; }
+void fastconv_set_allow_tf32(int on) { process_allow_tf32 = on != 0; }
+
 int fastconv_find_kernel(const char* name, int* direction) {
-  const ConvRow* row = find_conv_row(name);
+  const ConvRow* row = find_row(name);
   if (!row) return -1;
   *direction = static_cast<int>(row->direction);
-  return static_cast<int>(row - conv_rows().data());
+  return index_of(row);
 }
 
 const char* fastconv_kernel_name(int index) {
-  return index >= 0 && index < static_cast<int>(conv_rows().size()) ? conv_rows()[index].name : nullptr;
+  const ConvRow* row = row_at(index);
+  return row ? row->name : nullptr;
 }
 
-void fastconv_set_kernel(int direction, int index) {
-  process_kernel[direction] = index < 0 ? nullptr : &conv_rows()[index];
-}
+void fastconv_set_kernel(int direction, int index) { process_kernel[direction] = row_at(index); }
 
 int fastconv_scope_kernel(int direction, int index) {
   const ConvRow* before = scope.kernel[direction];
-  scope.kernel[direction] = index < 0 ? nullptr : &conv_rows()[index];
-  return before ? static_cast<int>(before - conv_rows().data()) : -1;
+  scope.kernel[direction] = row_at(index);
+  return index_of(before);
 }
 
 const char* fastconv_last_kernel(int direction) {

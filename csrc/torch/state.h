@@ -9,6 +9,7 @@ namespace fastconv::binding {
 struct Settings {
   bool enabled = false;  // whether aten's convolutions are ours
   Precision precision = Precision::kHigh;
+  bool allow_tf32 = false;        // whether torch lets convolutions on CUDA use TF32, by its word at the last look
   const ConvRow* kernel[3] = {};  // a row named by hand, by direction
 };
 Settings settings();

@@ -44,10 +44,16 @@ void check(AOTITorchError code) {
   if (code) throw std::runtime_error(last_error());
 }
 
-Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype) {
-  static const int32_t cpu = aoti_torch_device_type_cpu();
+Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype, const Device& device) {
+  static const int32_t cpu = aoti_torch_device_type_cpu(), cuda = aoti_torch_device_type_cuda();
   AtenTensorHandle handle;
-  check(aoti_torch_empty_strided(dim, sizes, strides, dtype, cpu, 0, &handle));
+  check(aoti_torch_empty_strided(dim, sizes, strides, dtype, device.cuda ? cuda : cpu, device.index, &handle));
+  return Tensor(handle);
+}
+
+Tensor clone(const Tensor& tensor) {
+  AtenTensorHandle handle;
+  check(aoti_torch_clone(tensor.get(), &handle));
   return Tensor(handle);
 }
 

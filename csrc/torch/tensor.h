@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/problem.h"
+#include "torch/device.h"
 
 namespace fastconv::binding {
 
@@ -56,6 +57,7 @@ class Tensor {
     check(aoti_torch_get_dtype(handle_, &value));
     return value;
   }
+  Device device() const { return device_of(handle_); }
   void* data() const {
     void* value;
     check(aoti_torch_get_data_ptr(handle_, &value));
@@ -66,8 +68,10 @@ class Tensor {
   AtenTensorHandle handle_ = nullptr;
 };
 
-/// An uninitialised CPU tensor; `dtype` is torch's number.
-Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype);
+/// An uninitialised tensor; `dtype` is torch's number.
+Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype, const Device& device);
+/// A copy of a dense tensor with its strides.
+Tensor clone(const Tensor& tensor);
 /// `tensor` dense in its order of axes, or channels last; the tensor itself where it already is.
 Tensor contiguous(const Tensor& tensor, bool channels_last);
 

@@ -1,4 +1,4 @@
-"""torch's rules for the strides of a CPU convolution's result, as in csrc/torch/problem.cc."""
+"""torch's rules for the strides of a convolution's result, as in csrc/torch/problem.cc."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ def result_is_channels_last(
     dilation: Sequence[int],
     groups: int,
 ) -> bool:
-    """Whether torch's CPU convolution of an input of these sizes and strides is channels last."""
-    if sizes[0] == 0:
+    """Whether torch's convolution of an input of these sizes and strides is channels last."""
+    on_cuda = weight.device.type == "cuda"
+    if sizes[0] == 0 or (on_cuda and weight.dtype == torch.float64):
         return False
     wsizes, wstrides = weight.shape, weight.stride()
     if len(sizes) == 3:
@@ -80,7 +81,9 @@ def result_is_channels_last(
         wsizes, wstrides
     ):
         return False
-    return len(sizes) == 4 or _onednn_takes(sizes, wsizes, weight.dtype, stride, dilation, groups)
+    if len(sizes) == 4 or on_cuda:
+        return True
+    return _onednn_takes(sizes, wsizes, weight.dtype, stride, dilation, groups)
 
 
 def dense_strides(sizes: Sequence[int], channels_last: bool) -> list[int]:

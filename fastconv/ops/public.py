@@ -156,13 +156,13 @@ def _fake_pack(w: Tensor, *_: object) -> Tensor:
     return w.new_empty(size, dtype=torch.uint8)
 
 
-def _autocast(name: str, tensors: int) -> Callable[..., Tensor]:
+def _autocast(name: str, tensors: int, device: str) -> Callable[..., Tensor]:
     """The op with its leading tensors in the autocast dtype; float64 is left alone."""
     op = getattr(torch.ops.fastconv, name).default
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
     def run(*args: Any, **kwargs: Any) -> Tensor:
-        dtype = torch.get_autocast_dtype("cpu")
+        dtype = torch.get_autocast_dtype(device)
         cast = [a if i >= tensors else autocast_to(a, dtype) for i, a in enumerate(args)]
         for key in ("bias", "scale", "residual"):
             if kwargs.get(key) is not None:
@@ -196,7 +196,8 @@ def _register() -> None:
         "fastconv::conv_wgrad", _wgrad_op_backward, setup_context=_wgrad_setup
     )
     for name, tensors in (("conv", 3), ("conv_dgrad", 3), ("conv_wgrad", 2)):
-        _library.impl(name, _autocast(name, tensors), "AutocastCPU")
+        for device in ("cpu", "cuda") if _native.has_cuda else ("cpu",):
+            _library.impl(name, _autocast(name, tensors, device), f"Autocast{device.upper()}")
 
     ops = torch.ops.fastconv
 

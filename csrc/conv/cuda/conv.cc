@@ -15,6 +15,7 @@ const ConvRow kRows[] = {
 };
 
 const char* why_not_target(Target target, int capability) {
+  if (target < Target::kSm80) return "it runs on the CPU";
   if (target == Target::kSm90a)
     return capability == 90 ? nullptr : "this GPU's compute capability is not 9.0, the only one that sm90a runs on";
   return capability >= 80 ? nullptr : "this GPU's compute capability is below 8.0";
