@@ -24,9 +24,17 @@ int compute_capability(int device) {
   return 10 * major + minor;
 }
 
+int multiprocessors() {
+  int device = 0, count = 0;
+  check(cudaGetDevice(&device), device);
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), device);
+  return count;
+}
+
 void use_device(int device) { check(cudaSetDevice(device), device); }
 #else
 int compute_capability(int) { return 90; }
+int multiprocessors() { return 2; }  // few, so that blocks walk over several tiles
 void use_device(int) {}
 #endif
 
