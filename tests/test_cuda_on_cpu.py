@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,16 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds the two programs."""
     if given := os.environ.get("FASTCONV_NATIVE_BUILD"):
         return Path(given)
-    for tool in ("cmake", "ninja"):
-        if not shutil.which(tool):
-            pytest.skip(f"{tool} is needed to build the programs")
+    # The environment's own tools come before the system's, as in setup.py's build.
+    search = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    cmake, ninja = (shutil.which(tool, path=search) for tool in ("cmake", "ninja"))
+    assert cmake and ninja, "cmake and ninja (requirements/build.txt) build the programs"
     folder = tmp_path_factory.mktemp("cuda_on_cpu")
     options = ["TORCH=OFF", "PYTHON=OFF", "CUDA=OFF", "SANITIZE=address,undefined"]
     for command in (
-        ["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *(f"-DFASTCONV_{o}" for o in options)],
-        ["ninja", "-C", folder, "cuda_on_cpu_test", "cuda_on_cpu_faults"],
+        [cmake, "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+        + [f"-DFASTCONV_{option}" for option in options],
+        [ninja, "-C", folder, "cuda_on_cpu_test", "cuda_on_cpu_faults"],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

@@ -1,5 +1,5 @@
-// The rows that this build of the tools is about, and where their operands lie: the CPU's; or CUDA's (FASTCONV_TOOL_CUDA),
-// on a GPU or on core/cuda_on_cpu.
+// The rows that this build of the tools is about, and where their operands lie: the CPU's; or CUDA's
+// (FASTCONV_TOOL_CUDA), on a GPU or on core/cuda_on_cpu.
 #pragma once
 
 #include <cstdlib>

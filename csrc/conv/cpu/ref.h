@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "core/half.h"
 #include "core/cpu/parallel.h"
+#include "core/half.h"
 #include "core/kernel.h"
 
 namespace fastconv {

@@ -1,5 +1,5 @@
-// dx[n,c,d,h,w] = sum over k,t,r,s of dy[n,k,z,p,q] * w[k,c,t,r,s] over the z, p, q with z * stride - pad + t * dilation
-// = d and so on.
+// dx[n,c,d,h,w] = sum over k,t,r,s of dy[n,k,z,p,q] * w[k,c,t,r,s] over the z, p, q with z * stride - pad + t *
+// dilation = d and so on.
 //
 // The definition, one thread an element of dx. Any layout, dtype, stride, padding, dilation, groups.
 

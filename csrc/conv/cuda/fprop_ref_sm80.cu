@@ -1,4 +1,5 @@
-// y[n,k,z,p,q] = sum over c,t,r,s of x[n,c,z',p',q'] * w[k,c,t,r,s], with z' = z * stride - pad + t * dilation and so on.
+// y[n,k,z,p,q] = sum over c,t,r,s of x[n,c,z',p',q'] * w[k,c,t,r,s], with z' = z * stride - pad + t * dilation and so
+// on.
 //
 // The definition, one thread an output. Any layout, dtype, stride, padding, dilation, groups.
 

@@ -27,8 +27,7 @@ __global__ void __launch_bounds__(kThreads)
     const int h = at.h * p.stride_h - p.pad_h + r * p.dilation_h;
     const int v = at.w * p.stride_w - p.pad_w + s * p.dilation_w;
     if (d < 0 || d >= p.D || h < 0 || h >= p.H || v < 0 || v >= p.W) continue;
-    sum += widen(dy[p.y.at(at.n, channel, at.d, at.h, at.w)]) *
-           widen(x[p.x.at(at.n, g * p.C_per_group + c, d, h, v)]);
+    sum += widen(dy[p.y.at(at.n, channel, at.d, at.h, at.w)]) * widen(x[p.x.at(at.n, g * p.C_per_group + c, d, h, v)]);
   }
   sum = warp_sum(sum);
   if (threadIdx.x % kWarpSize == 0)

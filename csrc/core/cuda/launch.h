@@ -32,8 +32,8 @@ inline void check_cuda(cudaError_t error, const char* name, const ConvProblem& p
 }
 #endif
 
-/// Runs `kernel(arguments...)` for every thread of the grid; an empty grid runs nothing. Throws std::runtime_error where
-/// CUDA refuses the launch.
+/// Runs `kernel(arguments...)` for every thread of the grid; an empty grid runs nothing. Throws std::runtime_error
+/// where CUDA refuses the launch.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, const ConvProblem& problem, void (*kernel)(Parameters...), const Launch& at,
             const Arguments&... arguments) {

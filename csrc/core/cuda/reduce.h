@@ -13,8 +13,8 @@ __device__ __forceinline__ A warp_sum(A value) {
   return value;
 }
 
-/// The sum over a block of whole warps along x, valid in thread 0: warps first, then their sums in order. `memory` holds
-/// one value a warp. All threads call it; a second call with the same memory needs a barrier between.
+/// The sum over a block of whole warps along x, valid in thread 0: warps first, then their sums in order. `memory`
+/// holds one value a warp. All threads call it; a second call with the same memory needs a barrier between.
 template <class A>
 __device__ __forceinline__ A block_sum(A value, A* memory) {
   value = warp_sum(value);

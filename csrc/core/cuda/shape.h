@@ -30,10 +30,32 @@ inline ActivationStrides strides_of(int64_t C, int64_t D, int64_t H, int64_t W, 
 
 inline ConvShape shape_of(const ConvProblem& p) {
   const auto i = [](int64_t value) { return static_cast<int>(value); };
-  return {i(p.N), i(p.C), i(p.D), i(p.H), i(p.W), i(p.K), i(p.T), i(p.R), i(p.S), i(p.Z), i(p.P), i(p.Q),
-          i(p.stride_d), i(p.stride_h), i(p.stride_w), i(p.pad_d), i(p.pad_h), i(p.pad_w),
-          i(p.dilation_d), i(p.dilation_h), i(p.dilation_w), i(p.groups), i(p.C_per_group()), i(p.K_per_group()),
-          strides_of(p.C, p.D, p.H, p.W, p.x_layout), strides_of(p.K, p.Z, p.P, p.Q, p.y_layout)};
+  return {i(p.N),
+          i(p.C),
+          i(p.D),
+          i(p.H),
+          i(p.W),
+          i(p.K),
+          i(p.T),
+          i(p.R),
+          i(p.S),
+          i(p.Z),
+          i(p.P),
+          i(p.Q),
+          i(p.stride_d),
+          i(p.stride_h),
+          i(p.stride_w),
+          i(p.pad_d),
+          i(p.pad_h),
+          i(p.pad_w),
+          i(p.dilation_d),
+          i(p.dilation_h),
+          i(p.dilation_w),
+          i(p.groups),
+          i(p.C_per_group()),
+          i(p.K_per_group()),
+          strides_of(p.C, p.D, p.H, p.W, p.x_layout),
+          strides_of(p.K, p.Z, p.P, p.Q, p.y_layout)};
 }
 
 /// Null where 32-bit offsets reach every element and every intermediate coordinate; else the reason.

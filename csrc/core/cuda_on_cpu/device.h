@@ -94,16 +94,15 @@ inline unsigned __ballot_sync(unsigned mask, bool predicate, const char* file = 
     bool mine;
     unsigned result;
   } vote{predicate, 0};
-  cuda_on_cpu::in_warp(
-      mask, &vote,
-      [](void* const* slots, unsigned lanes) {
-        unsigned result = 0;
-        for (unsigned lane = 0; lane < cuda_on_cpu::kWarp; ++lane)
-          if ((lanes >> lane & 1) && static_cast<Vote*>(slots[lane])->mine) result |= 1u << lane;
-        for (unsigned lane = 0; lane < cuda_on_cpu::kWarp; ++lane)
-          if (lanes >> lane & 1) static_cast<Vote*>(slots[lane])->result = result;
-      },
-      {"__ballot_sync", file, line});
+  cuda_on_cpu::in_warp(mask, &vote,
+                       [](void* const* slots, unsigned lanes) {
+                         unsigned result = 0;
+                         for (unsigned lane = 0; lane < cuda_on_cpu::kWarp; ++lane)
+                           if ((lanes >> lane & 1) && static_cast<Vote*>(slots[lane])->mine) result |= 1u << lane;
+                         for (unsigned lane = 0; lane < cuda_on_cpu::kWarp; ++lane)
+                           if (lanes >> lane & 1) static_cast<Vote*>(slots[lane])->result = result;
+                       },
+                       {"__ballot_sync", file, line});
   return vote.result;
 }
 

@@ -8,9 +8,9 @@ namespace fastconv::cuda_on_cpu {
 /// Something that can be switched to: a fiber, or the stack the scheduler was called on.
 struct Context {
   void* stack_pointer = nullptr;
-  void* bottom = nullptr;       // lowest address and size of its stack; AddressSanitizer wants to know them
+  void* bottom = nullptr;  // lowest address and size of its stack; AddressSanitizer wants to know them
   size_t size = 0;
-  void* fake_stack = nullptr;   // AddressSanitizer's
+  void* fake_stack = nullptr;  // AddressSanitizer's
 };
 
 /// Leaves `from` and goes on where `to` left off. `last`: `from` is never returned to.

@@ -1,9 +1,9 @@
 // Runs the blocks of a grid with one fiber a thread, in a random order that a seed decides.
 //
-// A fiber runs until it waits: at a barrier, in an operation of its whole warp, for an mbarrier. Then any other that can
-// run is taken. Blocks come in random order too; the blocks of a cluster run together. What is asynchronous on a GPU
-// (bulk copies) is done at a random moment between its start and the wait that needs it. Memory that a block has not
-// written is NaN. If nothing can go on, the run ends with an error that says where each thread waits.
+// A fiber runs until it waits: at a barrier, in an operation of its whole warp, for an mbarrier. Then any other that
+// can run is taken. Blocks come in random order too; the blocks of a cluster run together. What is asynchronous on a
+// GPU (bulk copies) is done at a random moment between its start and the wait that needs it. Memory that a block has
+// not written is NaN. If nothing can go on, the run ends with an error that says where each thread waits.
 #pragma once
 
 #include <cstddef>
@@ -101,8 +101,8 @@ const Grid& grid();
 /// The blocks of the running cluster, by rank.
 Block& block_of_rank(unsigned rank);
 
-/// Runs `body` once for every thread of the grid. Throws std::runtime_error on a deadlock and on what a kernel may not do
-/// (a barrier or warp operation that its threads do not share).
+/// Runs `body` once for every thread of the grid. Throws std::runtime_error on a deadlock and on what a kernel may not
+/// do (a barrier or warp operation that its threads do not share).
 void run_grid(const Grid& grid, const std::function<void()>& body);
 
 /// The order of everything that is run from now on. The environment's FASTCONV_CUDA_ON_CPU_SEED is the first.
