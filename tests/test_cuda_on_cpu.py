@@ -52,9 +52,10 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"{tool} is needed to build the programs")
     folder = tmp_path_factory.mktemp("cuda_on_cpu")
     options = ["TORCH=OFF", "PYTHON=OFF", "CUDA=OFF", "SANITIZE=address,undefined"]
+    flags = [f"-DFASTCONV_{option}" for option in options]
     for command in (
-        ["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *(f"-DFASTCONV_{o}" for o in options)],
-        ["ninja", "-C", folder, "cuda_on_cpu_test", "cuda_on_cpu_faults"],
+        ["cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", *flags],
+        ["ninja", "-C", str(folder), "cuda_on_cpu_test", "cuda_on_cpu_faults"],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
