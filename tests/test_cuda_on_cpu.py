@@ -54,10 +54,20 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert cmake and ninja, "cmake and ninja (requirements/build.txt) build the programs"
     folder = tmp_path_factory.mktemp("cuda_on_cpu")
     options = ["TORCH=OFF", "PYTHON=OFF", "CUDA=OFF", "SANITIZE=address,undefined"]
+    flags = [f"-DFASTCONV_{option}" for option in options]
     for command in (
-        [cmake, "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
-        + [f"-DFASTCONV_{option}" for option in options],
-        [ninja, "-C", folder, "cuda_on_cpu_test", "cuda_on_cpu_faults"],
+        [
+            cmake,
+            "-S",
+            str(ROOT),
+            "-B",
+            str(folder),
+            "-G",
+            "Ninja",
+            f"-DCMAKE_MAKE_PROGRAM={ninja}",
+            *flags,
+        ],
+        [ninja, "-C", str(folder), "cuda_on_cpu_test", "cuda_on_cpu_faults"],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
