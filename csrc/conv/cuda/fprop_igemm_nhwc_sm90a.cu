@@ -3,8 +3,8 @@
 //
 // Floor: x, w and y once; 2 * macs FLOPs at wgmma's rate. A tile of 256 x 128 takes 85 FLOP a byte of L2 and reads 96
 // bytes of shared memory a clock of the 128; tiles of 256 x 64 and 128 x 64 are for narrow and for small problems. One
-// block a multiprocessor: 224 KiB (192 KiB of it in 4 slots, for 128 x 64 in 8), two warpgroups of 128 registers of
-// sums a thread and under 232 in all, one with 40 for the thread that loads.
+// block a multiprocessor: up to 192 KiB in slots (4 of 48, 4 of 40 or 8 of 24 KiB) and 32 KiB for the stores; two
+// warpgroups of up to 128 registers of sums a thread, under 232 in all, and one of 40 for the thread that loads.
 
 #include "conv/cuda/igemm_sm90a.h"
 
