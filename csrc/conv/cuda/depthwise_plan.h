@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <type_traits>
 
 #include "core/cuda/fast_divmod.h"
@@ -164,14 +163,7 @@ using Held =
 /// kLanes elements at from[offset], or zeros: nothing is read outside.
 template <int kLanes, class T>
 __device__ __forceinline__ Held<T, kLanes> load_inside(const T* __restrict__ from, int64_t offset, bool inside) {
-  Held<T, kLanes> out = {};
-  if (!inside) return out;
-#if defined(__CUDA_ARCH__)
-  out = *reinterpret_cast<const Held<T, kLanes>*>(from + offset);
-#else
-  std::memcpy(&out, from + offset, sizeof(out));  // words are no alias of T
-#endif
-  return out;
+  return inside ? load_as<Held<T, kLanes>>(from + offset) : Held<T, kLanes>{};
 }
 
 /// `widen` of every lane. Two bfloat16 are taken from a word by a shift and a mask: one instruction each.
