@@ -57,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--peers", type=_names, default=[], metavar="NAME[,NAME]", help="also onnxruntime, ncnn"
     )
+    bench.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
+                       help="cuda: the current GPU beside cuDNN, one direction at a time")  # fmt: skip
     bench.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     bench.add_argument(
         "--json", type=Path, metavar="FILE", help="write the result, with machine, versions, commit"
@@ -90,6 +92,8 @@ def _bench(options: argparse.Namespace) -> int:
         for name in workloads.set_names():
             print(f"{name:<12} {len(workloads.read_set(name))} layers")
         return 0
+    if options.device == "cuda":
+        return _bench_on_cuda(options)
     settings = run.Settings(
         sets=options.sets,
         threads=options.threads,
@@ -107,6 +111,21 @@ def _bench(options: argparse.Namespace) -> int:
         return 1
     _write(options.json, result)
     print(report.render(result))
+    return 0
+
+
+def _bench_on_cuda(options: argparse.Namespace) -> int:
+    from fastconv.bench import gate, on_cuda, workloads
+
+    quick = options.quick or options.sets == ["quick"]
+    task: workloads.Task = options.direction or "fprop"
+    try:
+        result = on_cuda.run(options.sets, options.batch, options.dtype, task, quick)
+    except gate.WrongAnswerError as error:
+        print(f"fastconv bench: {error}", file=sys.stderr)
+        return 1
+    _write(options.json, result)
+    print(on_cuda.render(result))
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from fastconv import cli, registry
 
@@ -32,6 +33,11 @@ def test_module_runs() -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
+        pytest.param(
+            ["bench", "--device", "cuda"],
+            "device is 'cuda', but ",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         (["bench", "--set", "nope"], "set is 'nope'; it must be one of all"),
         (["bench", "--peers", "tvm"], "peers has 'tvm'"),
     ],
