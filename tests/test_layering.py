@@ -90,7 +90,9 @@ def test_cuda_kernel_files(path: Path) -> None:
     code = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
     assert len(code.splitlines()) <= 300
     for include in re.findall(r'#include "([^"]+)"', code):
-        assert re.match(r"core/cuda/|conv/cuda/|core/[a-z_]+\.h$|conv/[a-z_]+\.h$", include), include
+        assert re.match(r"core/cuda/|conv/cuda/|core/[a-z_]+\.h$|conv/[a-z_]+\.h$", include), (
+            include
+        )
     for word in (
         r"\basm\b",
         r"__shared__",
