@@ -53,24 +53,23 @@ class CMakeBuild(build_ext):
         destination = ROOT if in_place else Path(self.build_lib).resolve()
         # A fixed folder for the tree that is worked in: what is unchanged is not compiled again.
         folder = ROOT / "build" / "in-place" if in_place else Path(self.build_temp).resolve()
+        # The environment's own tools, which are pinned, come before the system's.
+        search = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+        cmake, ninja = (shutil.which(tool, path=search) or tool for tool in ("cmake", "ninja"))
         configure = [
-            "cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
+            cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
             "-DFASTCONV_TOOLS=OFF",
             f"-DFASTCONV_CUDA_ON_CPU_MODULE={'ON' if in_place else 'OFF'}",  # for tests; no wheel has it
             f"-DFASTCONV_CUDA={os.environ.get('FASTCONV_CUDA', 'AUTO').upper()}",
             f"-DFASTCONV_CUDA_LIBRARY={os.environ.get('FASTCONV_CUDA_LIBRARY', '')}",
             f"-DFASTCONV_TORCH_DIR={torch_folder()}",
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja')}",  # an isolated build's own is gone the next time
+            f"-DCMAKE_MAKE_PROGRAM={ninja}",  # an isolated build's own is gone the next time
         ]  # fmt: skip
         jobs = os.environ.get("MAX_JOBS")
         subprocess.run(configure, check=True)
-        subprocess.run(
-            ["cmake", "--build", str(folder), *(["-j", jobs] if jobs else [])], check=True
-        )
-        subprocess.run(
-            ["cmake", "--install", str(folder), "--prefix", str(destination)], check=True
-        )
+        subprocess.run([cmake, "--build", str(folder), *(["-j", jobs] if jobs else [])], check=True)
+        subprocess.run([cmake, "--install", str(folder), "--prefix", str(destination)], check=True)
 
     def get_outputs(self) -> list[str]:
         return [str(path) for path in (Path(self.build_lib) / "fastconv").glob("_*.so")]
