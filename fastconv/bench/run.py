@@ -34,7 +34,7 @@ class Settings:
 class Progress:
     """A bar on stderr: on a terminal one line that is rewritten, elsewhere a line for each tenth."""
 
-    def __init__(self, total: int, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, total: int, stream: TextIO) -> None:
         self._total, self._done, self._stream = total, 0, stream
 
     def step(self, name: str) -> None:
@@ -127,7 +127,7 @@ def run_one(
     }
 
 
-def run(settings: Settings, stream: TextIO = sys.stderr) -> dict[str, Any]:
+def run(settings: Settings, stream: TextIO | None = None) -> dict[str, Any]:
     """Measures everything that was asked for.
 
     Returns:
@@ -139,7 +139,7 @@ def run(settings: Settings, stream: TextIO = sys.stderr) -> dict[str, Any]:
     effort = timing.QUICK if settings.quick else timing.Effort()
     works = workloads.workloads(settings.sets, settings.batch, settings.dtype, settings.task)
     peak = machine.peak(settings.threads)
-    progress = Progress(len(works), stream)
+    progress = Progress(len(works), stream or sys.stderr)
     measured: dict[tuple[ConvProblem, str], dict[str, Any]] = {}
     rows = []
     for work in works:
