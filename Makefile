@@ -39,7 +39,7 @@ $(VENV)/packages: requirements/torch.txt requirements/build.txt requirements/tes
 
 $(VENV)/built-$(FASTCONV_CUDA): $(VENV)/packages $(SOURCES)
 	$(PIP) --no-build-isolation --no-deps --editable .
-	@touch $@
+	@rm -f $(VENV)/built-* && touch $@
 
 lint: install
 	$(PIP) -r requirements/lint.txt
