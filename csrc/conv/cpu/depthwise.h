@@ -4,8 +4,9 @@
 // Both directions are sums over taps along two axes, described by `Axis`; a strided dgrad is stride^2 such sums, one
 // for each phase of the output. Vectors run over channels. A tile is kMaxTile neighbouring outputs of a row: each input
 // vector is loaded once for a tile and feeds every tap that reads it, while one row of weights stays in registers.
-// Taps outside the image are left out. Work is cut into rows of channel blocks, blocks small enough that the input
-// rows of one output row stay in L1. The weight is packed as [channel vector][r][s][lane].
+// Taps outside the image are left out. Images that fit into L2 are walked in blocks of channels small enough that the
+// input rows of one output row stay in L1; larger ones in the order of memory, with the next row's inputs asked for.
+// The weight is packed as [channel vector][r][s][lane].
 #pragma once
 
 #include "conv/cpu/taps.h"
@@ -129,6 +130,13 @@ inline const Tiles& tiles_for(const Axis& a) {
   }
 }
 
+/// Whether the rows of `images` images, each of so many floats read and written, are walked in the order of memory. A
+/// call of a few megabytes finds them in the shared cache, and its few sums a vector would not pay for asking ahead.
+inline bool in_memory_order(int64_t image_floats, int64_t images) {
+  constexpr int64_t kNear = (int64_t{4} << 20) / static_cast<int64_t>(sizeof(float));
+  return outgrows_l2(image_floats) && images * image_floats > kNear;
+}
+
 /// One call: images NHWC with the same channels, and the phases of either axis, as many as outputs have steps.
 struct DepthwiseCall {
   int64_t N, channels;
@@ -137,7 +145,7 @@ struct DepthwiseCall {
   const float* in = nullptr;
   const float* packed = nullptr;
   float* out = nullptr;
-  bool streamed = false;
+  bool streamed = false, in_order = false;
   Epilogue epilogue = {};
   Axis rows[kMaxPhases] = {}, columns[kMaxPhases] = {};
 };
@@ -175,6 +183,11 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
       t.w = d.packed + begin / kLanes * t.w_vector + w_base;
       (edge ? kinds.edge : kinds.inside)[width - 1](t);
     };
+    // What the next row reads anew is asked for while this tile is summed: one piece of memory a row, all its channels.
+    for (int64_t row_ahead = 0; d.in_order && row_ahead < ah.in_step; ++row_ahead) {
+      const float* ahead = d.in + in_base + (t.rows - 1) * t.in_row + (row_ahead + 1) * d.in_w * C + at * C;
+      for (int64_t i = 0; i < width * aw.in_step * C; i += 16) __builtin_prefetch(ahead + i, 0, 2);
+    }
     if (whole_end > channel) run(tiles, channel, whole_end);
     if (channel_end > whole_end) run(kTiles<0, 0, true>, whole_end, channel_end);
   }
@@ -185,15 +198,17 @@ inline void run_depthwise(const DepthwiseCall& d) {
   const Cut cut = cut_for(d.N * d.out_h, vectors, num_threads());
   parallel_for(cut.row_parts * cut.channel_parts, [&](int64_t task) {
     DepthwiseCall own = d;  // reading it from another thread's stack would share lines that thread writes
-    const int64_t floats = own.N * own.channels * (own.in_h * own.in_w + own.out_h * own.out_w);
-    own.streamed = outgrows_caches(floats, own.channels, own.out);
+    const int64_t image_floats = own.channels * (own.in_h * own.in_w + own.out_h * own.out_w);
+    own.streamed = outgrows_caches(own.N * image_floats, own.channels, own.out);
+    own.in_order = in_memory_order(image_floats, own.N);
     const Range rows = part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts);
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
-    const int64_t bytes = (own.rows[0].taps * own.in_w + own.out_w) * static_cast<int64_t>(sizeof(float));
-    for_each_row(rows, own.out_h, mine, own.channels, bytes, [&](int64_t n, int64_t h, int64_t begin, int64_t end) {
+    const int64_t row_floats = own.rows[0].taps * own.in_w + own.out_w;
+    const auto row = [&](int64_t n, int64_t h, int64_t begin, int64_t end) {
       for (int64_t phase = 0; phase < own.columns[0].step; ++phase)
         run_row(own, own.rows[h % own.rows[0].step], own.columns[phase], n, h / own.rows[0].step, begin, end);
-    });
+    };
+    for_each_row(rows, own.out_h, mine, own.channels, row_floats, own.in_order, row);
     if (own.streamed) flush_streams();
   });
 }

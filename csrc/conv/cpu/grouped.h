@@ -30,6 +30,8 @@ struct GroupedTile {
   float* out;
   const Epilogue* epilogue;
   int64_t pixel, out_pixel, channel;
+  const float* ahead;  // what the same tile of the next output row reads anew
+  int64_t ahead_row, ahead_rows;
 };
 
 /// kTaps taps, neighbours, at in_step kStep; or any number at any steps where kTaps is 0. kEdge: some of the span does
@@ -39,6 +41,14 @@ void run_grouped_tile(const GroupedTile& t) {
   constexpr int kSpan = kTaps > 0 ? (kTile - 1) * kStep + kTaps : kTile;
   const Epilogue& e = *t.epilogue;
   const bool simple = is_shift_and_clamp(e);
+  // The sums below take longer than a cache miss: what they write and what the next row reads is asked for before them.
+  for (int64_t row = 0; row < t.ahead_rows; ++row)
+#pragma GCC unroll 16
+    for (int i = 0; i < kTile * (kStep > 0 ? kStep : 1); ++i)
+      __builtin_prefetch(t.ahead + row * t.ahead_row + i * t.in_pixel, 0, 2);
+  if (t.ahead_rows > 0)
+#pragma GCC unroll 8
+    for (int j = 0; j < kTile; ++j) __builtin_prefetch(t.out + t.pixel + t.channel + j * t.out_pixel, 1);
   // Two sums an output, of even and of odd channels: one alone would wait for itself.
   Vec even[kTile], odd[kTile];
   const Vec start = simple && e.shift ? load(static_cast<const float*>(e.shift) + t.channel) : zero();
@@ -134,6 +144,7 @@ struct GroupedCall {
   const float* packed = nullptr;
   float* out = nullptr;
   LaneIndex lanes = {};  // first_of_group, in groups narrower than a vector
+  bool in_order = false;
   Epilogue epilogue = {};
   Axis rows[kMaxPhases] = {}, columns[kMaxPhases] = {};
 };
@@ -153,6 +164,8 @@ inline void run_grouped_row(const GroupedCall& d, const Axis& ah, const Axis& aw
   const int64_t in_base = (n * d.in_h + in_row) * d.in_w * C, w_vector = d.taps_h * d.group * t.w_channel;
   const int64_t w_base = (ah.w_first + ah.w_step * first_tap) * d.group * t.w_channel + aw.w_first * kLanes;
   const int64_t out_base = (n * d.out_h + ah.first + ah.step * row) * d.out_w + aw.first;
+  t.ahead_row = d.in_w * C, t.ahead_rows = d.in_order ? ah.in_step : 0;
+  const int64_t ahead_base = in_base + (t.rows - 1) * t.in_row + t.ahead_row;
   const bool permute = d.group < kLanes;
   const GroupedTiles& inside = permute ? grouped_tiles_for<false, true>(aw) : grouped_tiles_for<false, false>(aw);
   const GroupedTiles& edge = permute ? grouped_tiles_for<true, true>(aw) : grouped_tiles_for<true, false>(aw);
@@ -168,6 +181,7 @@ inline void run_grouped_row(const GroupedCall& d, const Axis& ah, const Axis& aw
       t.end = at + span > d.in_w ? d.in_w - at : span;
       t.pixel = (out_base + aw.step * q.begin) * C;
       t.in = d.in + in_base + at * C + first_channel;
+      t.ahead = d.in + ahead_base + at * C + t.channel;
       (t.begin > 0 || t.end < span ? edge : inside).run[width - 1](t);
     }
   }
@@ -181,11 +195,13 @@ inline void run_grouped(const GroupedCall& d) {
     own.lanes = first_of_group(own.group < kLanes ? own.group : kLanes);
     const Range rows = part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts);
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
-    const int64_t bytes = (own.rows[0].taps * own.in_w + own.out_w) * static_cast<int64_t>(sizeof(float));
-    for_each_row(rows, own.out_h, mine, own.channels, bytes, [&](int64_t n, int64_t h, int64_t begin, int64_t end) {
+    const int64_t row_floats = own.rows[0].taps * own.in_w + own.out_w;
+    own.in_order = outgrows_l2(own.channels * (own.in_h * own.in_w + own.out_h * own.out_w));
+    const auto row = [&](int64_t n, int64_t h, int64_t begin, int64_t end) {
       for (int64_t phase = 0; phase < own.columns[0].step; ++phase)
         run_grouped_row(own, own.rows[h % own.rows[0].step], own.columns[phase], n, h / own.rows[0].step, begin, end);
-    });
+    };
+    for_each_row(rows, own.out_h, mine, own.channels, row_floats, own.in_order, row);
   });
 }
 

@@ -81,13 +81,20 @@ inline Cut cut_for(int64_t rows, int64_t vectors, int64_t threads) {
   return best;
 }
 
+/// Whether an image, of so many floats read and written, outgrows L2. Such images are best walked in the order of
+/// memory, which the prefetchers follow; smaller ones in blocks of channels, whose rows stay in L1.
+inline bool outgrows_l2(int64_t floats) { return floats > static_cast<int64_t>(l2_bytes() / sizeof(float)); }
+
 /// Calls `body(n, h, channel, channel_end)` for the rows [rows.begin, rows.end), counted over all images of `height`
-/// rows, of the channel vectors [vectors.begin, vectors.end); `bytes_per_channel` is what a row reads and writes.
+/// rows, of the channel vectors [vectors.begin, vectors.end); `row_floats` is what a row of one channel reads and
+/// writes. Row by row, all channels at once, where `in_order`.
 template <class Body>
-void for_each_row(Range rows, int64_t height, Range vectors, int64_t channels, int64_t bytes_per_channel, Body&& body) {
+void for_each_row(Range rows, int64_t height, Range vectors, int64_t channels, int64_t row_floats, bool in_order,
+                  Body&& body) {
   // A block of channels that fits into L1; not under 64, for the sake of whole lines and pages.
-  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / bytes_per_channel / kLanes;
-  const int64_t at_once = fitting < 64 / kLanes ? 64 / kLanes : fitting;
+  const int64_t row_bytes = row_floats * static_cast<int64_t>(sizeof(float));
+  const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes / kLanes;
+  const int64_t at_once = in_order ? vectors.end - vectors.begin : fitting < 64 / kLanes ? 64 / kLanes : fitting;
   const int64_t blocks = divide_up(vectors.end - vectors.begin, at_once);
   for (int64_t begin = rows.begin; begin < rows.end;) {
     const int64_t n = begin / height, image_end = (n + 1) * height;

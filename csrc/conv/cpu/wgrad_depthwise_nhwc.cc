@@ -152,8 +152,7 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, const Sums&
   const Range inside = all_taps_inside(p.Q, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
   t.inside_begin = inside.begin, t.inside_end = inside.end;
   const int64_t stripes = divide_up(p.Q, kChain);
-  const int64_t bytes = (p.R * p.W + p.Q) * static_cast<int64_t>(sizeof(float));
-  for_each_row(rows, p.P, vectors, p.C, bytes, [&](int64_t n, int64_t row, int64_t channel, int64_t channel_end) {
+  const auto sum_row = [&](int64_t n, int64_t row, int64_t channel, int64_t channel_end) {
     const Range tap_rows = taps_inside(axis, row, p.H);
     t.rows = tap_rows.end - tap_rows.begin;
     const int64_t h = row * p.stride_h - p.pad_h + tap_rows.begin * p.dilation_h;
@@ -174,7 +173,9 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, const Sums&
       add_to_pair(sums.total + i, sums.rest + i, load(sums.rows + i));
       store(sums.rows + i, zero());
     }
-  });
+  };
+  const bool in_order = in_memory_order(p.C * (p.H * p.W + p.P * p.Q), p.N);
+  for_each_row(rows, p.P, vectors, p.C, p.R * p.W + p.Q, in_order, sum_row);
 }
 
 size_t workspace(const ConvProblem& p) {

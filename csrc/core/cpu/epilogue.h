@@ -66,7 +66,7 @@ __attribute__((noinline)) void finish_tile(const float* sums, int count, const E
 
 /// Whether an output of whole vectors is better written past the caches: `floats`, read and written by the call,
 /// outgrow what it may hope for of the shared cache, so that a line would be fetched before its write and evicted
-/// after.
+/// after. A smaller output would be written faster that way too, but the layer that reads it next would lose more.
 inline bool outgrows_caches(int64_t floats, int64_t channels, const void* out) {
   constexpr int64_t kShared = (int64_t{16} << 20) / static_cast<int64_t>(sizeof(float));
   return floats > kShared && channels % kLanes == 0 && reinterpret_cast<uintptr_t>(out) % sizeof(Vec) == 0;
