@@ -26,17 +26,8 @@ struct TileOut {
   bool streamed = false;  // past the caches
 };
 
-constexpr int64_t kDepthOfAFetch = 64;
-
 template <int MR, int NV>
 void panel_tile(const float* a, int64_t a_stride, const Runs& runs, const float* b, const TileOut& out) {
-  // A long sum hides the fetch of the lines it is written to.
-  if (runs.depth() >= kDepthOfAFetch && !out.streamed)
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j)
-        __builtin_prefetch(out.data + out.pixel + i * out.pixel_stride + out.channel + j * kLanes, 1);
   Vec acc[MR][NV];
   clear(acc);
   for (int64_t i = 0; i < runs.outer; ++i)
