@@ -136,6 +136,7 @@ def run(settings: Settings, stream: TextIO | None = None) -> dict[str, Any]:
         sets share is measured once.
     """
     torch.set_num_threads(settings.threads)
+    keeps_memory = timing.keep_freed_memory()
     effort = timing.QUICK if settings.quick else timing.Effort()
     works = workloads.workloads(settings.sets, settings.batch, settings.dtype, settings.task)
     peak = machine.peak(settings.threads)
@@ -155,5 +156,6 @@ def run(settings: Settings, stream: TextIO | None = None) -> dict[str, Any]:
         "versions": machine.versions(settings.peers),
         "commit": machine.commit(),
         "settings": dataclasses.asdict(settings),
+        "freed_memory_kept": keeps_memory,
         "rows": rows,
     }

@@ -4,6 +4,7 @@ alike.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import statistics
 import time
@@ -13,6 +14,22 @@ from fastconv.bench.peers import Call, Peer
 
 #: libgomp's workers spin for about 10 ms after a call, onnxruntime's for about 35: let them park.
 PAUSE = {"torch": 0.012, "onnxruntime": 0.040, "ncnn": 0.012}
+
+
+def keep_freed_memory() -> bool:
+    """Makes malloc keep what is freed, for this process; whether it could (glibc's alone can).
+
+    Outputs of megabytes otherwise go back to the system after one call and are faulted in, page by
+    page, in the next: up to twice the time of a layer, and charged to whichever peer the heap's
+    state happens to hit.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    # 32 MiB is the largest threshold that glibc takes.
+    return bool(mallopt(mmap_threshold, 32 << 20)) and bool(mallopt(trim_threshold, (1 << 31) - 1))
 
 
 @dataclasses.dataclass(frozen=True)
