@@ -3,9 +3,10 @@
 #
 #   benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]
 #
-# Parts, in this order: build native tests sanitizer ceilings bench. A part that once succeeded is not run again, so that
-# an interrupted run goes on where it stopped; naming parts runs just these. FASTCONV_CUDA_LIBRARY=libfastconv_cuda.a
-# takes kernels that were compiled elsewhere. Each part has a limit of time, so that a table comes out in any case.
+# Parts, in this order: build native tests sanitizer ceilings kernels bench. A part that once succeeded is not run again,
+# so that an interrupted run goes on where it stopped; naming parts runs just these. FASTCONV_CUDA_LIBRARY=
+# libfastconv_cuda.a takes kernels that were compiled elsewhere. Each part has a limit of time, so that a table comes out
+# in any case.
 set -uo pipefail
 out=$(mkdir -p "${1:?usage: benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]}" && cd "$1" && pwd)
 shift
@@ -23,7 +24,7 @@ build() {
     { tail -30 "$out/build.log"; return 1; }
   cmake -S . -B $build -G Ninja -DFASTCONV_TORCH=OFF -DFASTCONV_PYTHON=OFF -DFASTCONV_CUDA=ON \
     -DFASTCONV_CUDA_LIBRARY="${FASTCONV_CUDA_LIBRARY:-$(find "$PWD/build/in-place" -name libfastconv_cuda.a)}" \
-    >> "$out/build.log" 2>&1 && ninja -C $build kernel_test_cuda >> "$out/build.log" 2>&1
+    >> "$out/build.log" 2>&1 && ninja -C $build kernel_test_cuda kernel_bench_cuda >> "$out/build.log" 2>&1
 }
 
 native() {
@@ -51,6 +52,16 @@ sanitizer() {
 
 ceilings() { timeout 60 $python benchmarks/ceilings.py "$out/ceilings.json"; }
 
+kernels() {
+  local dtype status=0
+  grep -hv "[*]8 " ${shapes%cuda.txt}{dense,grouped,depthwise}.txt > "$out/layers.txt"  # --batch says how many images
+  for dtype in f16 f32; do
+    timeout 120 $build/kernel_bench_cuda --batch 32 --dtype $dtype "$out/layers.txt" > "$out/kernels-$dtype.txt" 2>&1 || status=1
+    grep -E "FAIL|kernel_bench_cuda" "$out/kernels-$dtype.txt" | head -5
+  done
+  return $status
+}
+
 bench() {
   # Rows that nobody has measured yet are not chosen by themselves: `error` leaves torch's kernel out of the choice.
   FASTCONV_FALLBACK=error timeout 240 $python -m fastconv bench --device cuda --json "$out/bench.json" > "$out/bench.txt" 2> "$out/bench.err"
@@ -59,7 +70,7 @@ bench() {
   return $status
 }
 
-[ $# -gt 0 ] || set -- build native tests sanitizer ceilings bench
+[ $# -gt 0 ] || set -- build native tests sanitizer ceilings kernels bench
 failed=()
 for part in "$@"; do
   [ -e "$out/$part.done" ] && continue

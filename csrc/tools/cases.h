@@ -1,4 +1,4 @@
-// What kernel_test and kernel_bench share: shape files and operands.
+// What kernel_test, kernel_bench and kernel_bench_cuda share: shape files and operands.
 #pragma once
 
 #include <cstdlib>
@@ -34,6 +34,13 @@ inline std::vector<Case> read_cases(const std::string& path) {
     cases.push_back(one);
   }
   return cases;
+}
+
+/// Adds the problems of a word of the command line: those of a shape file, or the one that it encodes.
+inline void add_cases(const std::string& word, std::vector<Case>& cases) {
+  if (word.find(".txt") == std::string::npos) cases.push_back({word, decode(word)});
+  else
+    for (const Case& one : read_cases(word)) cases.push_back(one);
 }
 
 /// A buffer whose last byte is the last byte of its allocation, so that AddressSanitizer sees a read past the end. With
@@ -92,6 +99,21 @@ class Random {
 
  private:
   uint64_t state_;
+};
+
+/// Reals in -1 ... 1 for x, w and y (or their gradients).
+struct Operands {
+  explicit Operands(const ConvProblem& p)
+      : x(bytes(p, p.x_elements())), w(bytes(p, p.w_elements())), y(bytes(p, p.y_elements())) {
+    Random random(1);
+    for (auto [data, count] :
+         {std::pair{x.data(), p.x_elements()}, {w.data(), p.w_elements()}, {y.data(), p.y_elements()}})
+      for (int64_t i = 0; i < count; ++i) set(data, p.dtype, i, random.real());
+  }
+  static size_t bytes(const ConvProblem& p, int64_t count) {
+    return static_cast<size_t>(count * element_size(p.dtype));
+  }
+  Bytes x, w, y;
 };
 
 }  // namespace fastconv

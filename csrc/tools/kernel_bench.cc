@@ -18,20 +18,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Operands {
-  explicit Operands(const ConvProblem& p)
-      : x(bytes(p, p.x_elements())), w(bytes(p, p.w_elements())), y(bytes(p, p.y_elements())) {
-    Random random(1);
-    for (auto [data, count] :
-         {std::pair{x.data(), p.x_elements()}, {w.data(), p.w_elements()}, {y.data(), p.y_elements()}})
-      for (int64_t i = 0; i < count; ++i) set(data, p.dtype, i, random.real());
-  }
-  static size_t bytes(const ConvProblem& p, int64_t count) {
-    return static_cast<size_t>(count * element_size(p.dtype));
-  }
-  Bytes x, w, y;
-};
-
 void bench(const Case& one, Direction direction, const std::string& kernel, bool unpacked) {
   const ConvProblem& p = one.problem;
   Operands operands(p);
@@ -85,9 +71,7 @@ int main_checked(int argc, char** argv) {
     else if (word == "--direction" && i + 1 < argc) direction = argv[++i];
     else if (word == "--threads" && i + 1 < argc) threads = std::atoi(argv[++i]);
     else if (word == "--unpacked") unpacked = true;
-    else if (word.find(".txt") != std::string::npos)
-      for (const Case& one : read_cases(word)) cases.push_back(one);
-    else cases.push_back({word, decode(word)});
+    else add_cases(word, cases);
   }
   use_threads(threads);
   for (const Case& one : cases)

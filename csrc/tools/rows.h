@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <memory>
 #include <new>
 #include <stdexcept>
 
@@ -53,6 +54,43 @@ inline void* allocate(size_t, size_t bytes) {
   return memory;
 }
 inline void release(void* memory) { cudaFree(memory); }
+/// Memory of the GPU alone, for timing.
+struct Release {
+  void operator()(void* memory) const { release(memory); }
+};
+using GpuMemory = std::unique_ptr<void, Release>;
+inline GpuMemory gpu_memory(size_t bytes) {
+  void* memory = nullptr;
+  check(cudaMalloc(&memory, bytes ? bytes : 1));
+  return GpuMemory(memory);
+}
+inline void copy_to_gpu(void* to, const void* from, size_t bytes) {
+  check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault));
+}
+inline size_t l2_bytes() {
+  int bytes = 0;
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, 0));
+  return static_cast<size_t>(bytes);
+}
+/// The time between two places in the GPU's work, by its own clock.
+class GpuTimer {
+ public:
+  GpuTimer() { check(cudaEventCreate(&begin_)), check(cudaEventCreate(&end_)); }
+  GpuTimer(const GpuTimer&) = delete;
+  GpuTimer& operator=(const GpuTimer&) = delete;
+  ~GpuTimer() { cudaEventDestroy(begin_), cudaEventDestroy(end_); }
+  void begin() { check(cudaEventRecord(begin_)); }
+  /// Microseconds of the work since `begin`, which is waited for.
+  double end() {
+    float milliseconds = 0;
+    check(cudaEventRecord(end_)), check(cudaEventSynchronize(end_));
+    check(cudaEventElapsedTime(&milliseconds, begin_, end_));
+    return 1e3 * milliseconds;
+  }
+
+ private:
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+};
 #else
 #if defined(FASTCONV_TOOL_CUDA)
 inline const char* tool_why_not(Target) { return nullptr; }

@@ -31,10 +31,11 @@ inline const char* igemm_hopper_why_not(const ConvProblem& p) {
   if (!p.is_2d() || p.pad_d != 0) return "takes images only";
   if (p.groups != 1) return "takes one group only";
   if (4 * p.C < 3 * ((p.C + kHopperDepth - 1) / kHopperDepth * kHopperDepth))
-    return "takes input channels that fill three quarters of steps of 64";
+    return "takes channels to sum over that fill three quarters of steps of 64";
   if (p.stride_h > 8 || p.stride_w > 8) return "takes strides up to 8";
   if ((p.R - 1) * p.dilation_h > 255 || (p.S - 1) * p.dilation_w > 255) return "takes filters that span 256 pixels";
   if (p.y_elements() == 0) return nullptr;
+  if (p.x_elements() == 0 || p.w_elements() == 0) return "takes an image and a filter that are not empty";
   for (int64_t corner :
        {-p.pad_h, -p.pad_w, upper_corner(p.H, p.P, p.stride_h, p.pad_h), upper_corner(p.W, p.Q, p.stride_w, p.pad_w)})
     if (corner < -128 || corner > 127) return "takes tap 0 within 128 pixels of the image's corners";

@@ -269,20 +269,5 @@ void launch_transform_filter(const char* name, const ConvProblem& p, const Filte
   launch(name, p, transform_filter<kM>, at, w, static_cast<unsigned>(p.C), static_cast<unsigned>(p.K), layout, u);
 }
 
-/// The dgrad of a Winograd engine: the fprop of the adjoint problem.
-template <class Engine>
-struct Adjoint {
-  static const char* why_not(const ConvProblem& p) {
-    const char* reason = too_large(p);
-    return reason ? reason : Engine::why_not(adjoint(p));
-  }
-  static size_t workspace(const ConvProblem& p) { return Engine::workspace(adjoint(p)); }
-  static void run(const ConvProblem& p, const ConvArgs& args) {
-    ConvArgs turned = args;
-    turned.x = args.dy, turned.w = adjoint(args.w, p);
-    Engine::run(adjoint(p), turned);
-  }
-};
-
 }  // namespace
 }  // namespace fastconv
