@@ -87,8 +87,10 @@ __device__ __forceinline__ void load_pixels(const HopperWgradShape& p, const Hop
     uint64_t* const full = &s.full[place.slot];
     ptx::mbarrier_wait(&s.empty[place.slot], place.parity ^ 1);
     ptx::mbarrier_arrive_expect_tx(full, static_cast<unsigned>((dy_boxes + x_boxes) * Tile::kBoxBytes));
+#pragma unroll 1
     for (int i = 0; i < dy_boxes; ++i) ptx::tma_load<2>(slot.dy[i], dy, {work.first_k + 64 * i, pixel}, full);
     int c = block_c * 64, r = first_r, tap_s = first_s;
+#pragma unroll 1
     for (int i = 0; i < x_boxes; ++i) {
       const uint16_t tap[2] = {static_cast<uint16_t>(tap_s * p.dilation_w), static_cast<uint16_t>(r * p.dilation_h)};
       ptx::tma_load_im2col<4>(slot.x[i], x, {c, w, h, n}, tap, full);
