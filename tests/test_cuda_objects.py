@@ -30,6 +30,8 @@ INSTRUCTIONS = {
     r"_igemm_nhwc_sm80$|(fprop|dgrad)_igemm_tf32_": ["LDSM"],
     r"_depthwise_nhwc_": [r"LDG\.E\.128"],
     r"_sm90a$": ["HGMMA", "UTMALDG"],
+    # Both operands lie as pixels by channels.
+    r"wgrad_igemm_nhwc_sm90a$": [r"HGMMA[^;]*\.tnspA\.tnspB", r"UTMALDG\.4D\.IM2COL"],
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on this machine")

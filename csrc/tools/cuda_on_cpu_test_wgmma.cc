@@ -104,6 +104,41 @@ void test_layouts(const std::string& name) {
   }
 }
 
+/// One element of each operand, at bytes worked out by hand: rows (k) of 128 bytes, 64 of them a panel of 64 columns,
+/// chunks of 16 bytes exchanged by k % 8. a: m 9, k 11 is row 11, chunk 1 ^ 3, element 1. b: n 130, k 11 is panel 2,
+/// row 11, chunk 0 ^ 3, element 2.
+void test_mn_major_by_hand() {
+  int others = 0;
+  float found = 0;
+  run(kGroup, [&] {
+    auto& s = shared_memory<Memory>();
+    const auto put = [](char* place, float value) {
+      const BFloat16 element = narrow_to<BFloat16>(value);
+      std::memcpy(place, &element, 2);
+    };
+    for (size_t i = threadIdx.x; i < sizeof(Memory) / 2; i += 128) put(reinterpret_cast<char*>(&s) + 2 * i, 0);
+    __syncthreads();
+    if (threadIdx.x == 0) put(s.a + 11 * 128 + 2 * 16 + 2, 2), put(s.b + 2 * 8192 + 11 * 128 + 3 * 16 + 4, 3);
+    ptx::fence_proxy_async();
+    __syncthreads();
+    float d[96];
+    ptx::wgmma_fence();
+    for (int k = 0; k < kK; k += 16) {
+      const uint64_t a = ptx::wgmma_operand(s.a + k * 128, 8192, 1024, Swizzle::k128);
+      const uint64_t b = ptx::wgmma_operand(s.b + k * 128, 8192, 1024, Swizzle::k128);
+      ptx::wgmma_m64k16<BFloat16, 192, Major::kMN, Major::kMN>(d, a, b, k > 0);
+    }
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    // d[9][130] is of thread 5: g = 1, t = 1, and 4 * 16 + 2 of its sums.
+    for (int i = 0; i < 96; ++i) {
+      if (threadIdx.x == 5 && i == 66) found = d[i];
+      else others += d[i] != 0;
+    }
+  });
+  expect(found == 6 && others == 0, "wgmma of MN-major operands, three panels of columns");
+}
+
 void test_registers_and_groups() {
   const Operand b{96, Major::kMN, Swizzle::k64};
   bool one = true, both = true, added = true;
@@ -237,6 +272,8 @@ void test_wgmma() {
   test_layouts<Major::kMN, Major::kMN>("MN-major");
   expect(product<BFloat16, 8, Major::kK, Major::kK>(Swizzle::k128, Swizzle::k128), "wgmma of 8 columns");
   expect(product<BFloat16, 256, Major::kMN, Major::kK>(Swizzle::k128, Swizzle::k64), "wgmma of 256 columns");
+  expect(product<Float16, 192, Major::kMN, Major::kMN>(Swizzle::k128, Swizzle::k128), "wgmma of 192 columns");
+  test_mn_major_by_hand();
   test_registers_and_groups();
   test_mistakes();
   test_pipeline();
