@@ -82,7 +82,8 @@ __device__ __forceinline__ void load_halos(const HaloShape& shape, const TensorM
   }
 }
 
-/// Begins the products of one tile. Steps of the filter lie one after the other, taps outside, channels inside.
+/// Begins the products of one tile. Steps of the filter lie one after the other, taps outside, channels inside. One
+/// loop with a fence and a group a step: ptxas makes wgmma of nested loops wait for one another.
 template <class Tile>
 __device__ __forceinline__ void multiply_halo(const HaloShape& shape, const unsigned char* slot,
                                               float (&sum)[Tile::kBlocks][Tile::kPixels / 2]) {
@@ -99,7 +100,7 @@ __device__ __forceinline__ void multiply_halo(const HaloShape& shape, const unsi
       ptx::wgmma_m64k16<typename Tile::T, Tile::kPixels>(sum[i], ptx::advance(filter, i * 64 * 16),
                                                          ptx::advance(halo, at), step > 0);
     ptx::wgmma_commit();
-    ptx::wgmma_wait<1>();
+    ptx::wgmma_wait<4>();  // none but a few are under way
     filter = ptx::advance(filter, 2 * kPlaneOfFilter), at += 2 * shape.plane_bytes;
     if (++channel_step < shape.steps) continue;
     channel_step = 0, tap += shape.tap_w_bytes;
