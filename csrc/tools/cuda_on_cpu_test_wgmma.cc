@@ -137,6 +137,37 @@ void test_mn_major_by_hand() {
     }
   });
   expect(found == 6 && others == 0, "wgmma of MN-major operands, three panels of columns");
+/// Rows of an operand that overlap those of its neighbours: the 8 x 8 pixels of an image that a tap reaches, where the
+/// image lies as two planes of 8 channels.
+void test_shifted_image() {
+  constexpr int kWide = 11, kHigh = 10, kPlane = kWide * kHigh * 16, kDown = 2, kRight = 3;
+  const Operand a{64, Major::kK, Swizzle::kNone};
+  bool all = true;
+  run(kGroup, [&] {
+    auto& s = shared_memory<Memory>();
+    fill<BFloat16>(s.a, a, a_at);
+    for (int i = static_cast<int>(threadIdx.x); i < kWide * kHigh * 16; i += 128) {
+      const BFloat16 element = narrow_to<BFloat16>(b_at(i / 16, i % 16));
+      std::memcpy(s.b + i % 16 / 8 * kPlane + i / 16 * 16 + i % 8 * 2, &element, 2);
+    }
+    ptx::fence_proxy_async();
+    __syncthreads();
+    float d[32];
+    ptx::wgmma_fence();
+    const uint64_t image = ptx::wgmma_operand(s.b, kPlane, kWide * 16, Swizzle::kNone);
+    ptx::wgmma_m64k16<BFloat16, 64>(d, a.describe(s.a, 0), ptx::advance(image, (kDown * kWide + kRight) * 16), false);
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    const int row = static_cast<int>(threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4);
+    for (int i = 0; i < 32; ++i) {
+      const int m = row + i / 2 % 2 * 8, n = i / 4 * 8 + static_cast<int>(threadIdx.x % 4) * 2 + i % 2;
+      const int pixel = (n / 8 + kDown) * kWide + n % 8 + kRight;
+      float sum = 0;
+      for (int k = 0; k < 16; ++k) sum += a_at(m, k) * b_at(pixel, k);
+      all &= d[i] == sum;
+    }
+  });
+  expect(all, "wgmma, b unswizzled, rows of an image and a tap further on");
 }
 
 void test_registers_and_groups() {
@@ -274,6 +305,7 @@ void test_wgmma() {
   expect(product<BFloat16, 256, Major::kMN, Major::kK>(Swizzle::k128, Swizzle::k64), "wgmma of 256 columns");
   expect(product<Float16, 192, Major::kMN, Major::kMN>(Swizzle::k128, Swizzle::k128), "wgmma of 192 columns");
   test_mn_major_by_hand();
+  test_shifted_image();
   test_registers_and_groups();
   test_mistakes();
   test_pipeline();
