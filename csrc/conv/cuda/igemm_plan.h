@@ -163,13 +163,50 @@ __global__ void __launch_bounds__(kKrscThreads) to_krsc(ConvShape p, Filter w, T
   }
 }
 
+constexpr int kTurnTile = 32;
+
+/// The same where neighbours are neighbours in k, as in the adjoint of a filter that is channels last: a block turns 32
+/// x 32 elements (k, c) of one tap and group in shared memory, so that both sides are read and written along their
+/// rows.
+template <class T>
+__global__ void __launch_bounds__(kKrscThreads) turn_to_krsc(ConvShape p, Filter w, T* __restrict__ krsc) {
+  struct Tile {
+    T at[kTurnTile][kTurnTile + 1];
+  };
+  auto& tile = shared_memory<Tile>();
+  const int lane = static_cast<int>(threadIdx.x) % kTurnTile, first = static_cast<int>(threadIdx.x) / kTurnTile;
+  const int k0 = static_cast<int>(blockIdx.x) * kTurnTile, c0 = static_cast<int>(blockIdx.y) * kTurnTile;
+  const int taps = p.T * p.R * p.S, g = static_cast<int>(blockIdx.z) / taps, tap = static_cast<int>(blockIdx.z) % taps;
+  const T* from = static_cast<const T*>(w.data) + w.offset(g, k0, c0, tap / p.S / p.R, tap / p.S % p.R, tap % p.S);
+  T* to = krsc + (int64_t{g * p.K_per_group + k0} * taps + tap) * p.C_per_group + c0;
+#pragma unroll
+  for (int c = first; c < kTurnTile; c += kKrscThreads / kTurnTile)
+    if (c0 + c < p.C_per_group && k0 + lane < p.K_per_group) tile.at[c][lane] = from[lane + c * w.stride_c];
+  __syncthreads();
+#pragma unroll
+  for (int k = first; k < kTurnTile; k += kKrscThreads / kTurnTile)
+    if (k0 + k < p.K_per_group && c0 + lane < p.C_per_group)
+      to[int64_t{k} * taps * p.C_per_group + lane] = tile.at[lane][k];
+}
+
 /// The filter as K, T, R, S, C/groups: itself, or rearranged into the workspace, which is first.
 template <class T>
 const T* krsc_of(const char* name, const ConvProblem& p, const ConvArgs& args) {
   if (is_krsc(args.w, p)) return static_cast<const T*>(args.w.data);
   T* krsc = static_cast<T*>(args.workspace);
-  launch(name, p, to_krsc<T>, {.grid = {static_cast<unsigned>(p.K)}, .block = {kKrscThreads}, .stream = args.stream},
-         shape_of(p), args.w, krsc);
+  const auto tiles = [](int64_t extent) { return static_cast<unsigned>((extent + kTurnTile - 1) / kTurnTile); };
+  const Extents3 grid = {tiles(p.K_per_group()), tiles(p.C_per_group()),
+                         static_cast<unsigned>(p.groups * p.T * p.R * p.S)};
+  if (args.w.stride_k == 1 && std::max(grid.y, grid.z) <= kMaxGridYZ)
+    launch(name, p, turn_to_krsc<T>,
+           {.grid = grid,
+            .block = {kKrscThreads},
+            .shared_bytes = sizeof(T) * kTurnTile * (kTurnTile + 1),
+            .stream = args.stream},
+           shape_of(p), args.w, krsc);
+  else
+    launch(name, p, to_krsc<T>, {.grid = {static_cast<unsigned>(p.K)}, .block = {kKrscThreads}, .stream = args.stream},
+           shape_of(p), args.w, krsc);
   return krsc;
 }
 
