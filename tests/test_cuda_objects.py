@@ -25,9 +25,8 @@ SOURCES = [
 UNTUNED = re.compile(r"_ref_")
 #: Instructions that a file's kernels must contain, by its name.
 INSTRUCTIONS = {
-    r"_igemm_.*_sm80$|_grouped_.*_sm80$": ["HMMA"],
-    r"_igemm_.*_sm80$": ["LDGSTS"],
-    r"_igemm_nhwc_sm80$|(fprop|dgrad)_igemm_tf32_": ["LDSM"],
+    r"_(igemm|grouped)_.*_sm80$": ["HMMA", "LDGSTS"],
+    r"_(igemm|grouped)_nhwc_sm80$|(fprop|dgrad)_(igemm|grouped)_tf32_": ["LDSM"],
     r"_depthwise_nhwc_": [r"LDG\.E\.128"],
     r"_sm90a$": ["HGMMA", "UTMALDG"],
 }

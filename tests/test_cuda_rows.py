@@ -88,6 +88,34 @@ def test_the_order_of_threads_does_not_change_the_answer(kernel: registry.Kernel
     np.testing.assert_array_equal(results[0].view(np.uint8), results[1].view(np.uint8))
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("taps", ["r3s3_st1_pd1", "r3s3_st2_pd1", "r5s5_st1_pd2", "r5s5_st2_pd2"])
+@pytest.mark.parametrize(
+    "kernel",
+    [k for k in ROWS if k.algorithm == "grouped" and k.direction != "wgrad"],
+    ids=lambda k: k.name,
+)
+def test_what_is_not_finite_stays_in_its_group(
+    kernel: registry.Kernel, taps: str, value: float
+) -> None:
+    """With 4 channels a group, two groups share the products of tensor cores."""
+    dtype = "f32" if kernel.numerics == "tf32" else "f16"
+    problem = ConvProblem.decode(f"n1_c32_h6w6_k32_{taps}_dl1_g8").replace(dtype=dtype)
+    data = inputs.operands(problem, integers=True)
+    source = data.x if kernel.direction == "fprop" else data.dy
+    run, w = getattr(core, kernel.direction), inputs.to_bits(data.w, dtype)
+    results = []
+    for one in (0, value):
+        source[0, 5, 0, 1, 1] = one
+        operand = inputs.to_layout(inputs.to_bits(source, dtype), "nhwc")
+        results.append(run(kernel.name, problem.encode(), operand, w))
+    finite, other = results
+    assert not np.isfinite(other[..., 4:8]).all()
+    np.testing.assert_array_equal(
+        np.delete(other, np.s_[4:8], -1), np.delete(finite, np.s_[4:8], -1)
+    )
+
+
 @pytest.mark.parametrize("dtype", ELEMENT_SIZE)
 @pytest.mark.parametrize("extents", [(1, 7, 5), (2, 33, 31), (3, 32, 64)])
 def test_other_layouts_are_turned(extents: tuple[int, int, int], dtype: str) -> None:

@@ -1,12 +1,14 @@
-// What the grouped convolution kernels share: 3x3 filters with 4, 8, 16 or 32 channels a group, NHWC, tensor cores.
+// What the grouped convolution kernels share: 4, 8, 16 or 32 channels a group, NHWC, tensor cores. grouped_fprop.h,
+// grouped_dgrad.h and grouped_wgrad.h are for dense 3x3 filters of 16-bit elements, with all taps unrolled;
+// grouped_taps.h and grouped_taps_wgrad.h are for the other filters and for TF32.
 //
 // A block takes 32 or 64 channels, a strip of 16 or 32 columns, and walks down the image. Rows of the strip come
 // through cp.async into a ring of stages in shared memory, so that every activation is read once but for the halo. A
 // warp has 8 output channels; the taps and channels that they see are cut into chunks of 8 channels of one tap, 16
 // bytes of a pixel in shared memory, and two chunks are the 16 of m16n8k16. With 4 channels a group the 8 channels are
-// two groups and their weights block-diagonal: half of the products are with zeros (an infinity or NaN in one of the
-// two groups makes NaN in the other), and the kernel is still bound by memory. The weights stay in registers for the
-// whole block.
+// two groups and their weights block-diagonal: half of the products are with zeros, and the kernel is still bound by
+// memory. Zero times infinity is NaN, so a sum that is NaN is made once more from its own group alone. The weights of a
+// 3x3 filter stay in registers for the whole block.
 //
 // A pixel has a pitch of 8 elements more than its channels: 8 neighbouring pixels then lie in different banks.
 #pragma once
@@ -24,8 +26,9 @@
 namespace fastconv {
 namespace {
 
-constexpr int kFilter = 3;  // R and S
-constexpr int kChunk = 8;   // channels in 16 bytes
+constexpr int kFilter = 3;  // R and S of the unrolled kernels
+constexpr int kMostTaps = 7, kMostDilation = 4;
+constexpr int kChunk = 8;  // channels in 16 bytes of 16-bit elements; channels of the output a warp
 constexpr int kMaxThreads = 256;
 constexpr int kMmaPixels = 16;
 constexpr int kMaxTiles = 2;  // of 16 columns in a strip
@@ -41,19 +44,32 @@ constexpr int kSteps = (kFilter * kChunks + 1) / 2;
 template <int kChunks>
 constexpr int kBlocksPerSM = kChunks == 4 ? 2 : 3;
 
-inline const char* grouped_why_not(const ConvProblem& p) {
-  if (const char* reason = too_large(p)) return reason;
-  if (p.dtype != DType::kFloat16 && p.dtype != DType::kBFloat16) return "takes float16 and bfloat16 only";
+/// What every dtype asks for.
+inline const char* grouped_shape_why_not(const ConvProblem& p) {
   if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes NHWC only";
   if (!p.is_2d()) return "takes two spatial axes";
   const int64_t c = p.C_per_group();
   if (p.C != p.K || p.groups == 1 || (c != 4 && c != 8 && c != 16 && c != 32))
     return "takes groups of 4, 8, 16 or 32 channels in and as many out";
   if (p.C % 32 != 0) return "takes channels in multiples of 32";
-  if (p.R != kFilter || p.S != kFilter) return "takes 3x3 filters only";
-  if (p.dilation_h != 1 || p.dilation_w != 1) return "takes dense filters only";
+  if (p.R > kMostTaps || p.S > kMostTaps) return "takes filters up to 7x7";
   if (p.stride_h != p.stride_w || p.stride_h > 2) return "takes strides of 1 and 2";
+  if (p.dilation_h > kMostDilation || p.dilation_w > kMostDilation) return "takes dilations up to 4";
+  if (p.stride_h != 1 && (p.dilation_h != 1 || p.dilation_w != 1)) return "takes dilated filters of unit stride only";
   return nullptr;
+}
+inline const char* grouped_half_why_not(const ConvProblem& p) {
+  if (const char* reason = too_large(p)) return reason;
+  if (p.dtype != DType::kFloat16 && p.dtype != DType::kBFloat16) return "takes float16 and bfloat16 only";
+  return grouped_shape_why_not(p);
+}
+inline const char* grouped_tf32_why_not(const ConvProblem& p) {
+  if (const char* reason = too_large(p)) return reason;
+  return p.dtype == DType::kFloat32 ? grouped_shape_why_not(p) : "takes float32 only";
+}
+
+inline bool is_dense_3x3(const ConvProblem& p) {
+  return p.R == kFilter && p.S == kFilter && p.dilation_h == 1 && p.dilation_w == 1;
 }
 
 /// Calls `body` with a constant of 1, 2 or 4.
@@ -104,7 +120,8 @@ inline GroupedPlan plan_grouped(const ConvProblem& p, int64_t height, int64_t wi
 }
 
 /// Elements between neighbouring pixels in shared memory.
-FASTCONV_HOST_DEVICE int pitch_of(const GroupedPlan& plan) { return (plan.chunks + 1) * kChunk; }
+FASTCONV_HOST_DEVICE int pitch_of(int chunks) { return (chunks + 1) * kChunk; }
+FASTCONV_HOST_DEVICE int pitch_of(const GroupedPlan& plan) { return pitch_of(plan.chunks); }
 
 /// Stages of the ring, where a step takes `stride` rows of x.
 template <int kStride>
@@ -133,26 +150,30 @@ __device__ __forceinline__ GroupedPlace place_of(int block, const GroupedPlan& p
   return at;
 }
 
-/// The rows of one image, in a block's channels; a thread has the same chunk of every 32nd column.
+/// The rows of one image, in a block's channels: a thread has the same chunk of 16 bytes of every `step`th column.
 template <class T>
 struct RowLoader {
   const T* image;
-  int H, W, C, chunk, column, pitch;
+  int H, W, C, chunk, column, pitch, step;
 
-  __device__ __forceinline__ RowLoader(const T* x, int64_t offset, int H_, int W_, int C_, const GroupedPlan& plan)
+  __device__ __forceinline__ RowLoader(const T* x, int64_t offset, int H_, int W_, int C_, int chunks, int pitch_,
+                                       int step_)
       : image(x + offset),
         H(H_),
         W(W_),
         C(C_),
-        chunk(static_cast<int>(threadIdx.x) % plan.chunks * kChunk),
-        column(static_cast<int>(threadIdx.x) / plan.chunks),
-        pitch(pitch_of(plan)) {}
+        chunk(static_cast<int>(threadIdx.x) % chunks * kPackLanes<T>),
+        column(static_cast<int>(threadIdx.x) / chunks),
+        pitch(pitch_),
+        step(step_) {}
+  __device__ __forceinline__ RowLoader(const T* x, int64_t offset, int H_, int W_, int C_, const GroupedPlan& plan)
+      : RowLoader(x, offset, H_, W_, C_, plan.chunks, pitch_of(plan), kWarpSize) {}
 
   /// Begins to copy `columns` pixels of row h from column w on; zeros outside the image.
   __device__ __forceinline__ void load(T* to, int h, int w, int columns) const {
     const bool inside = h >= 0 && h < H;
 #pragma unroll 1
-    for (int i = column; i < columns; i += kWarpSize) {
+    for (int i = column; i < columns; i += step) {
       const bool valid = inside && w + i >= 0 && w + i < W;
       const T* from = valid ? image + (int64_t{h} * W + w + i) * C + chunk : image;
       ptx::cp_async<16>(to + i * pitch + chunk, from, valid);
@@ -195,28 +216,11 @@ __device__ __forceinline__ void load_weights(uint32_t (&b)[kFilter][kSteps<kChun
     }
 }
 
-/// A lane's two channels of a pixel, to be stored after the next barrier.
-__device__ __forceinline__ void stage_pair(float* to, float first, float second) {
-  store_pack(to, Pack<float, 2>{first, second});
-}
-
-/// Finishes and stores columns `from` to `to` of a staged row. `offset` is where channel `channel`, the block's first,
-/// of the row's column 0 lies. A thread has the same two channels of every eighth column: a warp writes 64 or 128 bytes
-/// of neighbours.
+/// d += a b of two chunks, in T's product.
 template <class T>
-__device__ __forceinline__ void store_staged(T* y, int64_t offset, const float* staged, int from, int to, int C,
-                                             int channel, const GroupedPlan& plan, const Epilogue& epilogue) {
-  const int pairs = plan.chunks * kChunk / 2, c = static_cast<int>(threadIdx.x) % pairs * 2;
-#pragma unroll 1
-  for (int column = from + static_cast<int>(threadIdx.x) / pairs; column < to; column += 2 * kWarpSize / kChunk) {
-    const auto sums = load_pack<2>(staged + column * pitch_of(plan) + c);
-    const int64_t index = offset + int64_t{column} * C + c;
-    const uint32_t bits = ptx::pack2<T>(finish<T>(sums.at[0], epilogue, channel + c, index),
-                                        finish<T>(sums.at[1], epilogue, channel + c + 1, index + 1));
-    Pack<T, 2> pair;
-    std::memcpy(static_cast<void*>(&pair), &bits, sizeof(bits));
-    store_pack(y + index, pair);
-  }
+__device__ __forceinline__ void multiply_chunks(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  if constexpr (std::is_same_v<T, float>) ptx::mma_m16n8k8_tf32(d, a, b);
+  else ptx::mma_m16n8k16<T>(d, a, b);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Grouped dgrad of stride 2 by tensor cores: dx[c,h,w] = sum over k,r,s of dy[k,p,q] * w[k,c,r,s], 2 p = h + pad - r.
+// Grouped dgrad of dense 3x3 filters and stride 2 by tensor cores: dx[c,h,w] = sum over k,r,s of dy[k,p,q] *
+// w[k,c,r,s], 2 p = h + pad - r.
 //
 // In padded coordinates o = h + pad, row p of dy gives to rows 2 p, 2 p + 1 and 2 p + 2 of dx by r = 0, 1, 2, and so in
 // columns. A step takes one row of dy, read from shared memory once, into the sums of three rows of dx: the first two
@@ -12,7 +13,7 @@
 
 #include <utility>
 
-#include "conv/cuda/grouped.h"
+#include "conv/cuda/grouped_store.h"
 
 namespace fastconv {
 namespace {
@@ -27,6 +28,12 @@ inline HalfRange half_range(int64_t pad, int64_t extent) {
   const auto floor_half = [](int64_t a) { return static_cast<int>(a >= 0 ? a / 2 : -((1 - a) / 2)); };
   const int first = floor_half(pad), last = floor_half(pad + extent - 1);
   return {first, extent == 0 ? 0 : last - first + 1};
+}
+
+/// The taps of dy that padded coordinate `o` of dx has.
+__device__ __forceinline__ TapAxis half_taps(int o) {
+  const int parity = o & 1;
+  return {(o - parity) / 2, -1, 2 - parity, parity, 2};
 }
 
 FASTCONV_HOST_DEVICE int dgrad_stage_size(const GroupedPlan& plan) {
@@ -67,9 +74,13 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
 #pragma unroll 1
     for (int i = 0; i < 2; ++i) {
       const int h = first_h + 2 * step + i;
-      if (step > 0 && h >= 0 && h < p.H)
-        store_staged(dx, image + int64_t{h} * p.x.h + int64_t{first_w} * p.x.w, staging + (step % 2 * 2 + i) * staged,
-                     from, to, p.C, at.channel, plan, epilogue);
+      if (step == 0 || h < 0 || h >= p.H) continue;
+      const auto own = [&](int column, int c) {
+        return plain_sums(dy + int64_t{at.n} * p.y.n, p.P, p.Q, p.K, w, c, p.K_per_group, half_taps(h + p.pad_h),
+                          half_taps(first_w + column + p.pad_w));
+      };
+      store_staged(dx, image + int64_t{h} * p.x.h + int64_t{first_w} * p.x.w, staging + (step % 2 * 2 + i) * staged,
+                   from, to, p.C, at.channel, plan.chunks, epilogue, group_size<kChunks>(p) < kChunk, own);
     }
   };
 

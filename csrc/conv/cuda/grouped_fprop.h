@@ -1,4 +1,5 @@
-// Grouped fprop by tensor cores, and dgrad of unit stride, which is fprop of dy with the flipped filter.
+// Grouped fprop of dense 3x3 filters by tensor cores, and dgrad of unit stride, which is fprop of dy with the flipped
+// filter.
 //
 // A step takes `stride` rows of the input. An input row is read from shared memory once, one ldmatrix for every two
 // chunks of 16 pixels, and multiplied with the weights of every filter row that sees it: with R = 3 and unit stride
@@ -9,7 +10,7 @@
 // 128 registers, 38 KB of shared memory with unit stride and 64 channels, 75 KB with stride 2.
 #pragma once
 
-#include "conv/cuda/grouped.h"
+#include "conv/cuda/grouped_store.h"
 
 namespace fastconv {
 namespace {
@@ -56,9 +57,14 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
   const int width = smaller(plan.tiles * kMmaPixels, p.Q - at.q);
   const int64_t corner = int64_t{at.n} * p.y.n + int64_t{at.row} * p.y.h + int64_t{at.q} * p.y.w + at.channel;
   const auto store = [&](int row) {
-    if (row >= 0)
-      store_staged(y, corner + int64_t{row} * p.y.h, staging + row % 2 * staged, 0, width, p.K, at.channel, plan,
-                   epilogue);
+    if (row < 0) return;
+    const auto own = [&](int column, int k) {
+      const TapAxis taps_h = {first_h + row * kStride, 1, kFilter, 0, 1};
+      const TapAxis taps_w = {first_w + column * kStride, 1, kFilter, 0, 1};
+      return plain_sums(x + int64_t{at.n} * p.x.n, p.H, p.W, p.C, w, k, p.C_per_group, taps_h, taps_w);
+    };
+    store_staged(y, corner + int64_t{row} * p.y.h, staging + row % 2 * staged, 0, width, p.K, at.channel, plan.chunks,
+                 epilogue, group_size<kChunks>(p) < kChunk, own);
   };
 
   float sum[kLive][kMaxTiles][4] = {};
@@ -93,22 +99,7 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
         }
       }
     }
-    float* const to = staging + (step - kLive + 1) % 2 * staged + lane / 4 * pitch + warp * kChunk + lane % 4 * 2;
-#pragma unroll
-    for (int tile = 0; tile < kMaxTiles; ++tile) {
-      if (tile >= plan.tiles) break;
-      const float (&done)[4] = sum[kLive - 1][tile];
-      if (step >= kLive - 1) {
-        stage_pair(to + tile * kMmaPixels * pitch, done[0], done[1]);
-        stage_pair(to + (tile * kMmaPixels + 8) * pitch, done[2], done[3]);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-#pragma unroll
-        for (int j = kLive - 1; j > 0; --j) sum[j][tile][i] = sum[j - 1][tile][i];
-        sum[0][tile][i] = 0;
-      }
-    }
+    stage_oldest(sum, staging + (step + kLive + 1) % 2 * staged, step >= kLive - 1, warp * kChunk, pitch, plan.tiles);
   }
 }
 

@@ -1,4 +1,5 @@
-// Grouped wgrad by tensor cores: dw[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] * x[n,c,h,w], h = p * stride - pad + r.
+// Grouped wgrad of dense 3x3 filters by tensor cores: dw[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] * x[n,c,h,w],
+// h = p * stride - pad + r.
 //
 // A product has two chunks of (tap, 8 channels of x) as its 16 rows, a warp's 8 channels of dy as columns, and sums
 // over 16 pixels; both operands are transposed by ldmatrix on their way from shared memory. The whole dw of a block's
@@ -156,7 +157,8 @@ __global__ void __launch_bounds__(kSumLanes* kWarpSize)
     grouped_wgrad_sum(ConvShape p, int splits, const float* __restrict__ partial, Filter dw) {
   float (&sums)[kSumLanes][kWarpSize] = shared_memory<float[kSumLanes][kWarpSize]>();
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize, part = static_cast<int>(threadIdx.x) / kWarpSize;
-  const int64_t elements = int64_t{p.K} * kFilter * kFilter * p.C_per_group;
+  const int taps = p.R * p.S;
+  const int64_t elements = int64_t{p.K} * taps * p.C_per_group;
   const int64_t element = int64_t{blockIdx.x} * kWarpSize + lane;
   float sum = 0;
   if (element < elements)
@@ -166,10 +168,21 @@ __global__ void __launch_bounds__(kSumLanes* kWarpSize)
   __syncthreads();
   if (part != 0 || element >= elements) return;
   for (int i = 1; i < kSumLanes; ++i) sum += sums[i][lane];
-  const int c = static_cast<int>(element % p.C_per_group), tap = static_cast<int>(element / p.C_per_group % 9);
-  const int k = static_cast<int>(element / p.C_per_group / 9);
-  static_cast<T*>(dw.data)[dw.offset(k / p.K_per_group, k % p.K_per_group, c, 0, tap / kFilter, tap % kFilter)] =
+  const int row = static_cast<int>(element) / p.C_per_group, c = static_cast<int>(element) % p.C_per_group;
+  const int k = row / taps, tap = row % taps;
+  static_cast<T*>(dw.data)[dw.offset(k / p.K_per_group, k % p.K_per_group, c, 0, tap / p.S, tap % p.S)] =
       narrow<T>(sum);
+}
+
+/// Adds what lies in the workspace.
+template <class T>
+void launch_wgrad_sum(const char* name, const ConvProblem& p, int splits, const ConvArgs& args) {
+  launch(name, p, grouped_wgrad_sum<T>,
+         {.grid = {static_cast<unsigned>((p.w_elements() + kWarpSize - 1) / kWarpSize)},
+          .block = {kSumLanes * kWarpSize},
+          .shared_bytes = kSumLanes * kWarpSize * sizeof(float),
+          .stream = args.stream},
+         shape_of(p), splits, static_cast<const float*>(args.workspace), args.w);
 }
 
 }  // namespace

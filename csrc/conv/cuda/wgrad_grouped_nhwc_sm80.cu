@@ -1,7 +1,9 @@
 // dw[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] * x[n,c,h,w], c over the channels of k's group, h = p * stride - pad + r.
 //
-// The work is cut as grouped.h and grouped_wgrad.h say.
+// The work is cut as grouped.h and grouped_wgrad.h say; where the filter is not a dense 3x3, as grouped_taps_wgrad.h
+// does.
 
+#include "conv/cuda/grouped_taps_wgrad.h"
 #include "conv/cuda/grouped_wgrad.h"
 
 namespace fastconv {
@@ -10,33 +12,29 @@ namespace {
 constexpr const char* kName = "conv_wgrad_grouped_nhwc_sm80";
 
 size_t workspace(const ConvProblem& p) {
+  if (!is_dense_3x3(p)) return taps_wgrad_bytes<Float16>(p);
   return static_cast<size_t>(plan_wgrad(p).splits) * static_cast<size_t>(p.w_elements()) * sizeof(float);
 }
 
 template <class T, int kChunks, int kStride>
 void launch_both(const ConvProblem& p, const ConvArgs& args) {
   const WgradPlan plan = plan_wgrad(p);
-  const ConvShape shape = shape_of(p);
-  float* const partial = static_cast<float*>(args.workspace);
   const int stages = kStages<kStride> * wgrad_stage_size<kStride>(plan.cut);
   launch(kName, p, grouped_wgrad<T, kChunks, kStride>,
          {.grid = {static_cast<unsigned>(plan.splits * plan.cut.channel_tiles)},
           .block = {plan.cut.threads()},
           .shared_bytes = static_cast<size_t>(stages) * sizeof(T),
           .stream = args.stream},
-         shape, plan, static_cast<const T*>(args.x), static_cast<const T*>(args.dy), partial);
-  launch(kName, p, grouped_wgrad_sum<T>,
-         {.grid = {static_cast<unsigned>((p.w_elements() + kWarpSize - 1) / kWarpSize)},
-          .block = {kSumLanes * kWarpSize},
-          .shared_bytes = kSumLanes * kWarpSize * sizeof(float),
-          .stream = args.stream},
-         shape, plan.splits, partial, args.w);
+         shape_of(p), plan, static_cast<const T*>(args.x), static_cast<const T*>(args.dy),
+         static_cast<float*>(args.workspace));
+  launch_wgrad_sum<T>(kName, p, plan.splits, args);
 }
 
 void run(const ConvProblem& p, const ConvArgs& args) {
   with_half(p.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (!is_dense_3x3(p)) return run_taps_wgrad<T>(kName, p, args);
     with_chunks(p, [&](auto chunks) {
-      using T = decltype(zero);
       if (p.stride_h == 1) launch_both<T, chunks.value, 1>(p, args);
       else launch_both<T, chunks.value, 2>(p, args);
     });
@@ -46,6 +44,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(conv_wgrad_grouped_nhwc_sm80) = {
-    .algorithm = Algorithm::kGrouped, .why_not = grouped_why_not, .run = run, .workspace = workspace};
+    .algorithm = Algorithm::kGrouped, .why_not = grouped_half_why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv
