@@ -137,6 +137,8 @@ void test_mn_major_by_hand() {
     }
   });
   expect(found == 6 && others == 0, "wgmma of MN-major operands, three panels of columns");
+}
+
 /// Rows of an operand that overlap those of its neighbours: the 8 x 8 pixels of an image that a tap reaches, where the
 /// image lies as two planes of 8 channels.
 void test_shifted_image() {

@@ -11,7 +11,8 @@
 // follow one another in the grid: they find their input in L2.
 //
 // Floor: x and y once; R * S * C/groups products an output. A pair of chunks of two tiles is 2 reads of 512 bytes, R of
-// 256 and 2 R products. Planned: at most 128 registers; shared memory for two or three blocks of 64 or 32 channels a
+// 256 and 2 R products. Planned: at most 128 registers, a few more
+// for 7 rows, whose blocks have 128 threads; shared memory for two or three blocks of 64 or 32 channels a
 // multiprocessor, of 16 where the weights are many.
 #pragma once
 
@@ -116,7 +117,7 @@ __device__ __forceinline__ uint32_t weight_of(const Filter& w, const TapsShape& 
 }
 
 template <class T, int kRows, int kStride>
-__global__ void __launch_bounds__(kMaxThreads, 2)
+__global__ void __launch_bounds__(kMaxThreads, kRows > 5 ? 1 : 2)
     grouped_taps(const __grid_constant__ TapsShape p, const __grid_constant__ TapsPlan plan, const T* __restrict__ in,
                  const __grid_constant__ Filter w, T* __restrict__ out, const __grid_constant__ Epilogue epilogue) {
   constexpr int kLanes = kPackLanes<T>, kAhead = kStages<kStride> - 1;
