@@ -29,7 +29,8 @@ if(FASTCONV_TOOLS)
 
   # The emulator against cases worked by hand, and planted faults that it must catch.
   add_executable(cuda_on_cpu_test csrc/tools/cuda_on_cpu_test.cc csrc/tools/cuda_on_cpu_test_barriers.cc
-                                  csrc/tools/cuda_on_cpu_test_bulk.cc csrc/tools/cuda_on_cpu_test_wgmma.cc)
+                                  csrc/tools/cuda_on_cpu_test_bulk.cc csrc/tools/cuda_on_cpu_test_pipeline.cc
+                                  csrc/tools/cuda_on_cpu_test_wgmma.cc)
   target_link_libraries(cuda_on_cpu_test PRIVATE fastconv_cuda_on_cpu_core)
 
   add_executable(cuda_on_cpu_faults csrc/tools/cuda_on_cpu_faults.cc)

@@ -278,7 +278,7 @@ std::string error_of(const Shape& shape, const std::function<void()>& kernel) {
 int main() {
   using namespace fastconv;
   for (const auto& test : {test_scheduler, test_shuffles, test_cp_async, test_ldmatrix, test_mma, test_rounding,
-                           test_barriers, test_bulk_copies, test_wgmma}) {
+                           test_barriers, test_bulk_copies, test_wgmma, test_pipeline}) {
     try {
       test();
     } catch (const std::exception& error) {

@@ -39,5 +39,6 @@ inline float integer_at(int i) { return static_cast<float>((i * 37 + i / 5 * 11)
 void test_barriers();
 void test_bulk_copies();
 void test_wgmma();
+void test_pipeline();
 
 }  // namespace fastconv
