@@ -11,9 +11,8 @@
 // follow one another in the grid: they find their input in L2.
 //
 // Floor: x and y once; R * S * C/groups products an output. A pair of chunks of two tiles is 2 reads of 512 bytes, R of
-// 256 and 2 R products. Planned: at most 128 registers, a few more
-// for 7 rows, whose blocks have 128 threads; shared memory for two or three blocks of 64 or 32 channels a
-// multiprocessor, of 16 where the weights are many.
+// 256 and 2 R products. Planned: at most 128 registers, a few more for 7 rows, whose blocks have 128 threads; shared
+// memory for two or three blocks of 64 or 32 channels a multiprocessor, of 16 where the weights are many.
 #pragma once
 
 #include <utility>
