@@ -12,7 +12,11 @@ from fastconv import registry
 from fastconv.problem import ConvProblem
 from fastconv.testing import inputs, reference, shapes, tolerance
 
-CASES = [case for case in shapes.basic() if case.problem.dtype in ("f32", "f64") and case.problem.N]
+CASES = [
+    case
+    for case in shapes.basic() + shapes.caches()
+    if case.problem.dtype in ("f32", "f64") and case.problem.N
+]
 UNIT_STRIDE = [
     case
     for case in CASES

@@ -13,7 +13,7 @@ from fastconv.problem import ELEMENT_SIZE, ConvProblem
 from fastconv.testing import check, inputs, shapes
 
 RUNNABLE = [kernel for kernel in registry.kernels() if kernel.reason is None]
-CASES = shapes.basic()
+CASES = shapes.basic() + shapes.caches()
 
 
 def takes(kernel: registry.Kernel, problem: ConvProblem) -> bool:

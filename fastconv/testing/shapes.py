@@ -52,6 +52,11 @@ def basic() -> list[Case]:
     return _shipped("basic.txt")
 
 
+def caches() -> list[Case]:
+    """More shapes for the CPU's kernels, which go other ways where operands outgrow its caches."""
+    return _shipped("caches.txt")
+
+
 def cuda() -> list[Case]:
     """The shapes every CUDA kernel is tested on, in every dtype; small, for they run on the CPU."""
     return _shipped("cuda.txt")
