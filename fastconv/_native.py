@@ -5,10 +5,27 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
-__all__ = ["has_cuda", "lib", "library_path", "why_not"]
+from fastconv._pure_state import PureState
+
+__all__ = ["Prefer", "WhyNotGuest", "has_cuda", "lib", "library_path", "serves", "state", "why_not"]
+
+#: What the library asks of rows that Python runs (csrc/torch/api.h).
+WhyNotGuest = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64
+)
+Prefer = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_char_p,
+)
 
 #: The library's C functions (csrc/torch/api.h); None where it could not be loaded.
 lib: ctypes.CDLL | None = None
@@ -16,6 +33,11 @@ lib: ctypes.CDLL | None = None
 has_cuda = False
 #: Why there are no native kernels, in words; None where there are.
 why_not: str | None = None
+
+
+def serves(tensor: torch.Tensor) -> bool:
+    """Whether the library has kernels for tensors of this one's device."""
+    return lib is not None and (tensor.is_cpu or (has_cuda and tensor.is_cuda))
 
 
 def library_path() -> Path:
@@ -39,7 +61,11 @@ def _declare(library: ctypes.CDLL) -> None:
         "kernel_name": (ctypes.c_char_p, [ctypes.c_int]),
         "set_kernel": (None, [ctypes.c_int, ctypes.c_int]),
         "scope_kernel": (ctypes.c_int, [ctypes.c_int, ctypes.c_int]),
+        "get_kernel": (ctypes.c_int, [ctypes.c_int]),
         "last_kernel": (ctypes.c_char_p, [ctypes.c_int]),
+        "note_kernel": (None, [ctypes.c_int, ctypes.c_int]),
+        "add_guest": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
+        "set_answers": (None, [WhyNotGuest, Prefer]),
         "add_recipe": (ctypes.c_int64, [ctypes.c_int64, ints, ints, ints, ctypes.c_int64]),
         "new_cache": (ctypes.c_int64, []),
         "drop_cache": (None, [ctypes.c_int64]),
@@ -75,3 +101,5 @@ def _load() -> None:
 
 
 _load()
+#: Who keeps the settings: the library, or its stand-in.
+state: Any = PureState() if lib is None else lib

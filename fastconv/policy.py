@@ -8,25 +8,31 @@ import difflib
 import os
 from collections.abc import Iterator
 
-from fastconv import _cuda, _native
+from fastconv import _cuda, _native, _triton
 
 __all__ = ["get_precision", "last_kernel", "precision", "set_precision", "tell_tf32", "use"]
 
 _LEVELS = ("exact", "high", "fast")
 
 
+_DIRECTIONS = ("fprop", "dgrad", "wgrad")
+
+
 def _find(name: str) -> tuple[int, int]:
     """The row's direction and index. Raises ValueError, with names near it, where there is none."""
-    if _native.lib is None:
-        raise RuntimeError(
-            f"fastconv.use({name!r}): there are no native kernels: {_native.why_not}"
-        )
+    state = _native.state
     direction = ctypes.c_int()
-    index = _native.lib.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
+    index = state.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
+    if index < 0 and _triton.register():  # from now on the table has Triton's rows too
+        index = state.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
     if index < 0:
         names: list[str] = []
-        while (row := _native.lib.fastconv_kernel_name(len(names))) is not None:
+        while (row := state.fastconv_kernel_name(len(names))) is not None:
             names.append(row.decode())
+        if not names:
+            raise RuntimeError(
+                f"fastconv.use({name!r}): there are no native kernels: {_native.why_not}"
+            )
         near = difflib.get_close_matches(name, names, 3, 0.5) or names
         raise ValueError(f"no kernel is named {name!r}; the nearest are: {', '.join(near)}")
     return direction.value, index
@@ -42,17 +48,15 @@ def use(*names: str) -> Iterator[None]:
     kernels for the whole process, separated by commas.
     """
     rows = [_find(name) for name in names]
-    lib = _native.lib
+    state = _native.state
     before: list[tuple[int, int]] = []
     try:
         for direction, index in rows:
-            assert lib is not None
-            before.append((direction, lib.fastconv_scope_kernel(direction, index)))
+            before.append((direction, state.fastconv_scope_kernel(direction, index)))
         yield
     finally:
         for direction, index in reversed(before):
-            assert lib is not None
-            lib.fastconv_scope_kernel(direction, index)
+            state.fastconv_scope_kernel(direction, index)
 
 
 def last_kernel(direction: str) -> str | None:
@@ -60,9 +64,21 @@ def last_kernel(direction: str) -> str | None:
 
     None where it ran on torch's, or where there was no call yet.
     """
-    number = ("fprop", "dgrad", "wgrad").index(direction)
-    name = _native.lib.fastconv_last_kernel(number) if _native.lib is not None else None
+    name = _native.state.fastconv_last_kernel(_DIRECTIONS.index(direction))
     return None if name is None else str(name.decode())
+
+
+def named_kernel(direction: str) -> str | None:
+    """The kernel that holds for this thread by `use` or FASTCONV_KERNEL."""
+    state = _native.state
+    name = state.fastconv_kernel_name(state.fastconv_get_kernel(_DIRECTIONS.index(direction)))
+    return None if name is None else str(name.decode())
+
+
+def note_kernel(direction: str, name: str | None) -> None:
+    """Says which kernel a call ran on that the op library did not see."""
+    index = -1 if name is None else _find(name)[1]
+    _native.state.fastconv_note_kernel(_DIRECTIONS.index(direction), index)
 
 
 def _level(name: str) -> int:
@@ -79,21 +95,16 @@ def precision(level: str) -> Iterator[None]:
     the documented tolerance, "fast" wherever it is the fastest. Raises ValueError for other words.
     """
     number = _level(level)
-    if _native.lib is None:
-        yield
-        return
-    before = _native.lib.fastconv_scope_precision(number)
+    before = _native.state.fastconv_scope_precision(number)
     try:
         yield
     finally:
-        _native.lib.fastconv_scope_precision(before)
+        _native.state.fastconv_scope_precision(before)
 
 
 def set_precision(level: str) -> None:
     """The same for the whole process."""
-    number = _level(level)
-    if _native.lib is not None:
-        _native.lib.fastconv_set_precision(number)
+    _native.state.fastconv_set_precision(_level(level))
 
 
 def tell_tf32() -> None:
@@ -106,13 +117,12 @@ def tell_tf32() -> None:
 
 def get_precision() -> str:
     """What holds for this thread now."""
-    return _LEVELS[_native.lib.fastconv_get_precision()] if _native.lib is not None else "high"
+    return _LEVELS[_native.state.fastconv_get_precision()]
 
 
 def _apply_environment() -> None:
     for name in filter(None, os.environ.get("FASTCONV_KERNEL", "").split(",")):
-        if _native.lib is not None:
-            _native.lib.fastconv_set_kernel(*_find(name.strip()))
+        _native.state.fastconv_set_kernel(*_find(name.strip()))
 
 
 _apply_environment()

@@ -32,6 +32,7 @@ const char* name_of(Target target) {
     case Target::kAvx512: return "avx512";
     case Target::kSm80: return "sm80";
     case Target::kSm90a: return "sm90a";
+    case Target::kTriton: return "triton";
   }
   return "?";
 }

@@ -87,7 +87,7 @@ struct ConvKernel {
   extern const ConvKernel name; \
   const ConvKernel name
 
-enum class Target : int8_t { kCpu, kAvx2, kAvx512, kSm80, kSm90a };
+enum class Target : int8_t { kCpu, kAvx2, kAvx512, kSm80, kSm90a, kTriton };
 const char* name_of(Target target);
 
 struct ConvRow {

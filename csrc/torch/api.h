@@ -29,10 +29,24 @@ FASTCONV_API int fastconv_find_kernel(const char* name, int* direction);
 /// Null past the last row.
 FASTCONV_API const char* fastconv_kernel_name(int index);
 FASTCONV_API void fastconv_set_kernel(int direction, int index);
+FASTCONV_API int fastconv_get_kernel(int direction);
 FASTCONV_API int fastconv_scope_kernel(int direction, int index);
 
 /// The row that this thread's last call of that direction ran on; null where it was torch's, or none yet.
 FASTCONV_API const char* fastconv_last_kernel(int direction);
+/// Says so of a call that Python ran by itself.
+FASTCONV_API void fastconv_note_kernel(int direction, int index);
+
+/// A row whose kernel Python runs (torch/guest.h): its index, or -1 where the name is taken or the table is full.
+FASTCONV_API int fastconv_add_guest(const char* name, int direction, int numerics);
+/// Nonzero where the guest `name` refuses `problem` on a GPU (`on_cuda`) or the CPU; `text` then holds the reason.
+using FastconvWhyNotGuest = int (*)(const char* name, int on_cuda, const char* problem, char* text, int64_t size);
+/// The index of the row to run on a GPU instead of `own` ("" for torch's kernel): a guest, or one that a measurement
+/// found faster. -1 where `own` stays, -2 for torch's kernel.
+using FastconvPrefer = int (*)(int direction, const char* problem, int precision, int allow_tf32, int must_win,
+                               const char* own);
+/// Who answers from now on; answers given before are forgotten.
+FASTCONV_API void fastconv_set_answers(FastconvWhyNotGuest why_not, FastconvPrefer prefer);
 
 /// The number of a new recipe (torch/recipe.h), or -1 where the table is full.
 FASTCONV_API int64_t fastconv_add_recipe(int64_t spatial, const int64_t* stride, const int64_t* padding,

@@ -1,6 +1,7 @@
 #include "torch/rows.h"
 
 #include "conv/cuda/conv.h"
+#include "torch/guest.h"
 
 namespace fastconv::binding {
 namespace {
@@ -14,7 +15,8 @@ std::span<const ConvRow> gpu_rows() {
 
 const ConvRow* row_at(int index) {
   const int here = static_cast<int>(conv_rows().size()), there = static_cast<int>(gpu_rows().size());
-  if (index < 0 || index >= here + there) return nullptr;
+  if (index < 0) return nullptr;
+  if (index >= here + there) return guest_at(index - here - there);
   return index < here ? &conv_rows()[index] : &gpu_rows()[index - here];
 }
 

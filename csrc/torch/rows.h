@@ -1,4 +1,4 @@
-// Every row of this library, by index and by name: the CPU's, then the CUDA rows where they were built.
+// Every row, by index and by name: the CPU's, the CUDA rows where they were built, then Python's (torch/guest.h).
 #pragma once
 
 #include <string>

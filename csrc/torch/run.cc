@@ -8,6 +8,7 @@
 #include "conv/cuda/conv.h"
 #include "core/cpu/parallel.h"
 #include "core/half.h"
+#include "torch/guest.h"
 
 namespace fastconv::binding {
 namespace {
@@ -117,7 +118,7 @@ AtenTensorHandle* optional(AtenTensorHandle* handle) { return *handle ? handle :
 
 void use_torch_threads() { set_thread_pool({torch_threads, torch_run}); }
 
-Operands::Operands(const Call& call, const Tensor* x, const Tensor* y) : problem_(call.problem) {
+Operands::Operands(const Call& call, const Tensor* x, const Tensor* y) : problem_(call.problem), given_{x, y} {
   const Layout result = call.channels_last ? Layout::kNhwc : Layout::kNchw;
   problem_.x_layout = problem_.y_layout = result;
   if (x) x_ = place(*x, &problem_.x_layout);
@@ -145,6 +146,12 @@ Tensor run_forward(const ConvPlan& plan, const Call& call, const Operands& opera
   const Ints strides = dense_strides(call.output_sizes, call.channels_last);
   Tensor out =
       empty_strided(call.output_sizes.count, call.output_sizes.values, strides.values, call.dtype, call.device);
+  if (is_guest(*plan.row)) {
+    note_kernel(plan.row->direction, plan.row);
+    const bool fprop = plan.row->direction == Direction::kFprop;
+    run_guest_forward(plan, fprop ? operands.x_tensor() : operands.y_tensor(), weight, bias, extras, out);
+    return out;
+  }
   const ChannelVector scale(extras.scale, problem.dtype), shift(bias, problem.dtype);
   Tensor residual_copy;
   ConvArgs args;
@@ -179,6 +186,11 @@ Tensor run_forward(const ConvPlan& plan, const Call& call, const Operands& opera
 Tensor run_wgrad(const ConvPlan& plan, const Call& call, const Operands& operands, const Ints& sizes,
                  const Ints& strides) {
   Tensor out = empty_strided(sizes.count, sizes.values, strides.values, call.dtype, call.device);
+  if (is_guest(*plan.row)) {
+    note_kernel(Direction::kWgrad, plan.row);
+    run_guest_wgrad(plan, operands.x_tensor(), operands.y_tensor(), out);
+    return out;
+  }
   ConvArgs args;
   args.x = operands.x();
   args.dy = operands.y();

@@ -25,12 +25,16 @@ class Operands {
   const ConvProblem& problem() const { return problem_; }
   const void* x() const { return x_; }
   const void* y() const { return y_; }
+  /// The tensors themselves, as they were given.
+  const Tensor& x_tensor() const { return *given_[0]; }
+  const Tensor& y_tensor() const { return *given_[1]; }
 
  private:
   const void* place(const Tensor& tensor, Layout* layout);
   const void* keep(Tensor copy);
   ConvProblem problem_;
   const void *x_ = nullptr, *y_ = nullptr;
+  const Tensor* given_[2];
   Tensor copies_[2];
   int count_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "torch/guest.h"
 #include "torch/rows.h"
 
 namespace fastconv::binding {
@@ -10,13 +11,13 @@ namespace {
 /// The last choices of a thread, in a table without chains: a problem's hash names its one place.
 struct Entry {
   ConvProblem problem;
-  int key = -1;  // compute capability, TF32, direction, precision, must_win
+  int64_t key = -1;  // generation of Python's answers, compute capability, TF32, direction, precision, must_win
   ConvPlan plan;
 };
 constexpr size_t kEntries = 256;
 thread_local Entry entries[kEntries];
 
-size_t place_of(const ConvProblem& p, int key) {
+size_t place_of(const ConvProblem& p, int64_t key) {
   const int64_t fields[] = {p.N, p.C, p.H, p.W, p.K, p.S, p.Q, p.stride_w, p.dilation_w, p.groups, key};
   uint64_t hash = 0;
   for (int64_t field : fields) hash = (hash ^ static_cast<uint64_t>(field)) * 0x9E3779B97F4A7C15u;
@@ -24,7 +25,7 @@ size_t place_of(const ConvProblem& p, int key) {
 }
 static_assert(kEntries == 1 << 8);
 
-std::string refusal(const ConvRow& row, const ConvProblem& problem, const char* reason) {
+std::string refusal(const ConvRow& row, const ConvProblem& problem, const std::string& reason) {
   return "fastconv: kernel '" + std::string(row.name) + "' does not take " + encode(problem) + ": " + reason;
 }
 
@@ -44,16 +45,25 @@ std::string reasons(Direction direction, const ConvProblem& problem, const Devic
 ConvPlan select(Direction direction, const ConvProblem& problem, const Device& device, const Settings& settings,
                 bool must_run) {
   if (const ConvRow* row = settings.kernel[static_cast<int>(direction)]) {
+    if (is_guest(*row)) {
+      const std::string reason = why_not_guest(*row, problem, device);
+      if (!reason.empty()) throw std::runtime_error(refusal(*row, problem, reason));
+      return {row, problem};
+    }
     const ConvTable table = table_for(device, settings.allow_tf32);
     if (const char* reason = why_not(table, *row, problem)) throw std::runtime_error(refusal(*row, problem, reason));
     return plan_for(table, *row, problem);
   }
   const bool must_win = !must_run && !fallback_is_error();
-  const int gpu = device.cuda ? capability_of(device.index) * 2 + settings.allow_tf32 : 0;
-  const int key = gpu * 32 + static_cast<int>(direction) * 8 + static_cast<int>(settings.precision) * 2 + must_win;
+  const int64_t gpu = device.cuda ? capability_of(device.index) * 2 + settings.allow_tf32 +
+                                        (static_cast<int64_t>(answers_generation()) << 16)
+                                  : 0;
+  const int64_t key = gpu * 32 + static_cast<int>(direction) * 8 + static_cast<int>(settings.precision) * 2 + must_win;
   Entry& entry = entries[place_of(problem, key)];
   if (entry.key != key || entry.problem != problem) {
-    entry.plan = choose(table_for(device, settings.allow_tf32), direction, problem, settings.precision, must_win);
+    const ConvPlan own =
+        choose(table_for(device, settings.allow_tf32), direction, problem, settings.precision, must_win);
+    entry.plan = preferred(direction, problem, device, settings, must_win, own);
     entry.problem = problem;
     entry.key = key;
   }

@@ -96,11 +96,15 @@ const char* fastconv_kernel_name(int index) {
 
 void fastconv_set_kernel(int direction, int index) { process_kernel[direction] = row_at(index); }
 
+int fastconv_get_kernel(int direction) { return index_of(settings().kernel[direction]); }
+
 int fastconv_scope_kernel(int direction, int index) {
   const ConvRow* before = scope.kernel[direction];
   scope.kernel[direction] = row_at(index);
   return index_of(before);
 }
+
+void fastconv_note_kernel(int direction, int index) { note_kernel(static_cast<Direction>(direction), row_at(index)); }
 
 const char* fastconv_last_kernel(int direction) {
   return last_kernel[direction] ? last_kernel[direction]->name : nullptr;
