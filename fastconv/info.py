@@ -7,7 +7,7 @@ import platform
 
 import torch
 
-from fastconv import _cuda, _native, registry
+from fastconv import _cuda, _native, _triton, registry
 
 
 def version() -> str:
@@ -34,6 +34,15 @@ def _gpu() -> str:
     return f"{torch.cuda.get_device_name()}, compute capability {capability / 10:.1f}"
 
 
+def _triton_version() -> str:
+    """The version of triton, and why its kernels do not run."""
+    if not _triton.is_installed():
+        return "not installed"
+    reason = _triton.why_not()
+    here = "interpreted on the CPU" if _triton.is_interpreted() else reason or "runs on the gpu"
+    return f"{importlib.metadata.version('triton')}, {here}"
+
+
 def _table(rows: list[registry.Kernel]) -> list[str]:
     width = max((len(row.name) for row in rows), default=0)
     return [
@@ -56,19 +65,17 @@ def info() -> str:
         f"op library    {_op_library()}",
         f"_core         {'built' if module else 'not built'}",
     ]
-    if module is None:
-        return "\n".join(lines)
-    machine = module.machine()
-    caches = f"L1 {machine['l1_bytes'] >> 10} KiB, L2 {machine['l2_bytes'] >> 10} KiB"
-    lines += [
-        f"processor     {machine['isa']} on {machine['cores']} cores, {caches}",
-        f"gpu           {_gpu()}",
-        "",
-    ]
-    rows = registry.kernels()
-    lines.append(f"{len(rows)} kernels, in the order of choice:")
-    lines += _table(rows)
-    rows = registry.kernels(device="cuda")
-    lines += ["", f"{len(rows)} CUDA kernels, in the order of choice:"]
-    lines += _table(rows)
+    if module is not None:
+        machine = module.machine()
+        caches = f"L1 {machine['l1_bytes'] >> 10} KiB, L2 {machine['l2_bytes'] >> 10} KiB"
+        lines.append(f"processor     {machine['isa']} on {machine['cores']} cores, {caches}")
+    lines += [f"gpu           {_gpu()}", f"triton        {_triton_version()}"]
+    on_gpu = registry.kernels(device="cuda")
+    for title, rows in (
+        ("kernels", registry.kernels()),
+        ("CUDA kernels", [row for row in on_gpu if row.target != "triton"]),
+        ("Triton kernels", [row for row in on_gpu if row.target == "triton"]),
+    ):
+        if rows:
+            lines += ["", f"{len(rows)} {title}, in the order of choice:", *_table(rows)]
     return "\n".join(lines)

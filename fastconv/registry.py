@@ -8,7 +8,7 @@ import importlib
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from fastconv import _cuda
+from fastconv import _cuda, _triton
 from fastconv.problem import ConvProblem, Direction
 
 #: Whose rows: the processor's, a GPU's, or a GPU's as tests run them, thread by thread on the CPU.
@@ -121,8 +121,9 @@ def kernels(
         raise ValueError(f"direction is {direction!r}; it must be 'fprop', 'dgrad' or 'wgrad'")
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}; it must be 'cpu' or 'cuda'")
+    triton = _triton_kernels(problem, direction, precision) if device == "cuda" else []
     if core() is None:
-        return []
+        return triton
     answers, told, none_runs = _answers(device)
     text = problem.encode() if isinstance(problem, ConvProblem) else problem
     found = []
@@ -152,6 +153,39 @@ def kernels(
                 device,
             )
         )
+    return found + triton
+
+
+def _triton_kernels(
+    problem: ConvProblem | str | None, direction: Direction | None, precision: str
+) -> list[Kernel]:
+    """As `kernels`, Triton's rows alone."""
+    if precision not in ("exact", "high", "fast"):
+        raise ValueError(f"precision is {precision!r}; it must be 'exact', 'high' or 'fast'")
+    p = ConvProblem.decode(problem) if isinstance(problem, str) else problem
+    none_runs = _triton.why_not()
+    found = []
+    for row in _triton.rows():
+        if direction not in (None, row.direction):
+            continue
+        reason = auto_reason = none_runs
+        if reason is None and p is not None:
+            from fastconv.triton import choice
+
+            reason = choice.why_not(row, p)
+            auto_reason = choice.why_not_auto(row, p, precision, _cuda.allows_tf32())
+        found.append(
+            Kernel(
+                row.name,
+                row.target,
+                row.direction,
+                row.numerics,
+                row.algorithm,
+                reason,
+                auto_reason,
+                "cuda",
+            )
+        )
     return found
 
 
@@ -177,14 +211,19 @@ def chosen(
     device: Device = "cpu",
 ) -> str | None:
     """The kernel ``auto`` takes for ``problem``; None where torch's own is to run."""
-    if core() is None:
-        return None
-    answers, told, none_runs = _answers(device)
-    if none_runs is not None:
-        return None
-    return cast(
-        "str | None", answers.choose(direction, problem.encode(), precision, must_win, **told)
-    )
+    own: str | None = None
+    if core() is not None:
+        answers, told, none_runs = _answers(device)
+        if none_runs is None:
+            own = cast(
+                "str | None",
+                answers.choose(direction, problem.encode(), precision, must_win, **told),
+            )
+    if device == "cuda" and _triton.why_not() is None:
+        from fastconv import plan
+
+        return plan.preferred(direction, problem, precision, _cuda.allows_tf32(), must_win, own)
+    return own
 
 
 def refusals(problem: ConvProblem, direction: Direction, device: Device = "cpu") -> str:

@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+if (
+    not torch.cuda.is_available()
+):  # Triton's kernels are run by its interpreter, which is chosen at import
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(autouse=True)
 def seed() -> None:

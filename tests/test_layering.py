@@ -31,6 +31,9 @@ MAY_INCLUDE = {
 MAY_NOT_IMPORT = {
     "problem": {"registry", "ops", "functional", "nn", "models", "bench", "testing"},
     "registry": {"ops", "functional", "nn", "models", "bench", "testing"},
+    "triton": {"ops", "functional", "nn", "models", "bench"},
+    "plan": {"ops", "functional", "nn", "models", "bench"},
+    "tune": {"ops", "functional", "nn", "models", "bench"},
     "ops": {"functional", "nn", "models", "bench"},
     "functional": {"nn", "models", "bench", "testing"},
     "nn": {"models", "bench", "testing"},
@@ -106,6 +109,18 @@ def test_cuda_kernel_files(path: Path) -> None:
     if "_sm" in path.stem and path.suffix != ".h":
         rows = (ROOT / "csrc/conv/cuda/kernels.inc").read_text(encoding="utf-8")
         assert f"conv_{path.stem})" in rows, "a file without a row"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "fastconv" / "triton").glob("*.py")), ids=relative)
+def test_triton_files(path: Path) -> None:
+    """Launches go through launch.py, products through dot.py, and no sum depends on an order."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    assert "tl.atomic" not in text
+    assert path.name == "launch.py" or not re.search(r"\w\[[^\]]*\]\(p_|_kernel\[", text)
+    assert path.name == "dot.py" or "tl.dot(" not in text
+    if path.stem.split("_")[0] in ("fprop", "dgrad", "wgrad"):
+        assert f"conv_{path.stem}_triton" in text, "a file without its row"
 
 
 @pytest.mark.parametrize(

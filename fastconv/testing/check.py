@@ -50,6 +50,15 @@ def _filter(array: npt.NDArray[Any], krsc: bool, offset: int) -> npt.NDArray[Any
     return np.moveaxis(inputs.guarded_copy(inputs.to_layout(array, "nhwc"), offset), -1, 1)
 
 
+def runner(kernel: Kernel) -> Any:
+    """What runs the kernel on NumPy arrays."""
+    if kernel.target != "triton":
+        return module(kernel.device)
+    from fastconv.testing import triton_rows
+
+    return triton_rows
+
+
 def failure(kernel: Kernel, p: ConvProblem, setting: Setting, seed: int = 0) -> str | None:
     """None where the kernel is right, else what is wrong in words.
 
@@ -57,12 +66,12 @@ def failure(kernel: Kernel, p: ConvProblem, setting: Setting, seed: int = 0) -> 
     element written;
     nothing written outside.
     """
-    core = module(kernel.device)
+    core = runner(kernel)
     data = inputs.operands(p, setting.integers, seed)
     wanted = _wanted(p, kernel.direction, setting.integers, seed)
     largest = data.largest**2
     offset = setting.offset
-    if kernel.device != "cpu":  # CUDA's rows are called with operands aligned to 16 bytes
+    if kernel.device != "cpu" and kernel.target != "triton":  # CUDA's rows want 16 bytes
         offset *= 16 // inputs.NUMPY_DTYPE[p.dtype].itemsize
 
     def place(operand: str, values: npt.NDArray[np.float64]) -> npt.NDArray[Any]:

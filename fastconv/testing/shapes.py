@@ -60,3 +60,8 @@ def caches() -> list[Case]:
 def cuda() -> list[Case]:
     """The shapes every CUDA kernel is tested on, in every dtype; small, for they run on the CPU."""
     return _shipped("cuda.txt")
+
+
+def triton() -> list[Case]:
+    """The layers that Triton's rows are compiled for ahead of time, by algorithm."""
+    return _shipped("triton.txt")

@@ -1,0 +1,99 @@
+"""A Triton kernel's row: what a file of this folder exports, the twin of a row of kernels.inc."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from fastconv.problem import ConvProblem, Direction
+
+__all__ = ["ACTIVATIONS", "Args", "Config", "Row", "why_not_operands"]
+
+#: The numbers under which kernels know the activations, as in `enum class Activation`.
+ACTIVATIONS = ("none", "relu", "relu6", "hardswish", "silu", "sigmoid")
+_INDEXABLE = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One point of a kernel's tuning space.
+
+    `blocks` are the kernel's own constants, by name. Launches with a loop over flattened filter taps
+    stay at 4 warps: with 8, Triton has been seen to compile them wrongly.
+    """
+
+    blocks: Mapping[str, int]
+    num_warps: int = 4
+    num_stages: int = 3
+
+    def launch(self) -> dict[str, int]:
+        """What a launch takes: the constants and the compiler's options."""
+        return {**self.blocks, "num_warps": self.num_warps, "num_stages": self.num_stages}
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """The operands of one call, as torch's tensors on one device.
+
+    Activations are dense in the problem's layout, with one to three spatial axes as the caller has
+    them: kernels go by their addresses. The weight is a view [K, C/groups, T, R, S] of any strides.
+    fprop reads x, w and writes out = y; dgrad reads dy, w and writes out = dx; wgrad reads x, dy and
+    writes out = dw, a view [K, C/groups, T, R, S] of any strides. Every element of `out` is written.
+    scale and shift hold one float32 (float64 for float64) per output channel, residual lies as out.
+    """
+
+    out: Tensor
+    x: Tensor | None = None
+    dy: Tensor | None = None
+    w: Tensor | None = None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+    residual: Tensor | None = None
+    activation: str = "none"
+
+    def epilogue(self) -> dict[str, object]:
+        """The arguments of `epilogue.finish`; the weight stands for what is absent and never read."""
+        return {
+            "p_scale": self.w if self.scale is None else self.scale,
+            "p_shift": self.w if self.shift is None else self.shift,
+            "p_residual": self.w if self.residual is None else self.residual,
+            "HAS_SCALE": self.scale is not None,
+            "HAS_SHIFT": self.shift is not None,
+            "HAS_RESIDUAL": self.residual is not None,
+            "ACTIVATION": ACTIVATIONS.index(self.activation),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One kernel: its name, what its sums are worth, what it refuses, and how it runs.
+
+    Attributes:
+        why_not: None where the kernel takes the problem, else the reason in words.
+        run: launches on the operands; allocates its workspace through torch alone.
+        configs: the tuning space for a problem, the choice without tuning first.
+    """
+
+    name: str
+    direction: Direction
+    numerics: str
+    algorithm: str
+    why_not: Callable[[ConvProblem], str | None]
+    run: Callable[[ConvProblem, Args, Config], None]
+    configs: Callable[[ConvProblem], tuple[Config, ...]]
+    target: str = "triton"
+
+
+def why_not_operands(
+    p: ConvProblem, dtypes: tuple[str, ...], layout: str | None = "nhwc"
+) -> str | None:
+    """Why a kernel for these dtypes, and for activations in `layout` alone, refuses the problem."""
+    if p.dtype not in dtypes:
+        return f"the dtype is not one of {', '.join(dtypes)}"
+    if layout is not None and (p.x_layout, p.y_layout) != (layout, layout):
+        return f"activations are not {layout}"
+    if max(p.x_elements, p.w_elements, p.y_elements) > _INDEXABLE:
+        return "an operand has 2^31 elements or more"
+    return None

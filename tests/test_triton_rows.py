@@ -1,0 +1,152 @@
+"""Every Triton row on every basic shape it takes: by the interpreter, or on a GPU where there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("triton")
+
+from fastconv.problem import DIRECTIONS, ELEMENT_SIZE, ConvProblem, Direction
+from fastconv.registry import Kernel
+from fastconv.testing import check, inputs, shapes, triton_rows
+from fastconv.triton import choice
+from fastconv.triton.row import ACTIVATIONS
+
+ROWS = [
+    Kernel(row.name, row.target, row.direction, row.numerics, row.algorithm, None, None, "cuda")
+    for row in triton_rows.rows()
+]
+CASES = shapes.basic()
+#: Operations of a problem that is run in dtypes beyond its own.
+SMALL = 1_500_000
+#: Integers with the full epilogue on a channels-last weight, and reals.
+INTEGERS, REALS = check.SETTINGS[1:]
+#: The problems of a row in each dtype that is not theirs.
+EACH = 3
+
+
+def takes(kernel: Kernel, problem: ConvProblem) -> bool:
+    return triton_rows.why_not(kernel.name, problem.encode()) is None
+
+
+def pairs() -> list[object]:
+    """Every row on every shape in the shape's dtype, and on some in the others."""
+    found = []
+    for kernel in ROWS:
+        for dtype in ELEMENT_SIZE:
+            own = [case for case in CASES if case.problem.dtype == dtype]
+            small = [case for case in CASES if case not in own and case.problem.flops <= SMALL]
+            other = [case for case in small if takes(kernel, case.problem.replace(dtype=dtype))]
+            for case in own + other[:: -(-len(other) // EACH) or 1]:
+                problem = case.problem.replace(dtype=dtype)
+                if takes(kernel, problem):
+                    name = f"{kernel.name}-{case.name}.{dtype}"
+                    found.append(pytest.param(kernel, problem, id=name))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter without its check of every addition for overflow, which triples its time;
+    `test_one_shape` has it.
+    """
+    from triton.runtime import interpreter
+
+    builder = interpreter.interpreter_builder
+    monkeypatch.setattr(
+        builder, "options", dataclasses.replace(builder.options, sanitize_overflow=False)
+    )
+
+
+@pytest.mark.parametrize(("kernel", "problem"), pairs())
+def test_kernel(kernel: Kernel, problem: ConvProblem) -> None:
+    """A row of TF32 is its exact twin to the interpreter: it is run on reals alone."""
+    for setting in (REALS,) if kernel.numerics == "tf32" else (INTEGERS, REALS):
+        wrong = check.failure(kernel, problem, setting)
+        assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"
+
+
+def first_problem(kernel: Kernel) -> ConvProblem:
+    for dtype in ELEMENT_SIZE:
+        for case in CASES:
+            problem = case.problem.replace(dtype=dtype)
+            if 0 < problem.flops <= SMALL and takes(kernel, problem):
+                return problem
+    pytest.fail(f"no small shape of basic.txt reaches {kernel.name}: add one")
+
+
+@pytest.mark.parametrize("kernel", ROWS, ids=lambda k: k.name)
+def test_one_shape(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the interpreter's check that no addition of indices overflows."""
+    from triton.runtime import interpreter
+
+    builder = interpreter.interpreter_builder
+    checked = dataclasses.replace(builder.options, sanitize_overflow=True)
+    monkeypatch.setattr(builder, "options", checked)
+    problem = first_problem(kernel)
+    wrong = check.failure(kernel, problem, INTEGERS)
+    assert wrong is None, f"{kernel.name} on {problem}: {wrong}"
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    "kernel", [k for k in ROWS if k.direction != "wgrad"], ids=lambda k: k.name
+)
+def test_activation(kernel: Kernel, activation: str) -> None:
+    problem = first_problem(kernel)
+    wrong = check.failure(kernel, problem, check.Setting(False, True, activation))
+    assert wrong is None, f"{kernel.name} on {problem} with {activation}: {wrong}"
+
+
+@pytest.mark.parametrize("kernel", ROWS, ids=lambda k: k.name)
+def test_every_configuration(kernel: Kernel) -> None:
+    """A configuration is chosen by its speed alone: each has to be right."""
+    row = choice.find(kernel.name)
+    assert row is not None
+    problem = first_problem(kernel)
+    for config in row.configs(choice.offer(row, problem)[1]):
+        with triton_rows.configured(config):
+            wrong = check.failure(kernel, problem, check.SETTINGS[0])
+        assert wrong is None, f"{kernel.name} on {problem} with {config}: {wrong}"
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_problem_has_a_row(case: shapes.Case, direction: Direction) -> None:
+    for dtype in ELEMENT_SIZE:
+        problem = case.problem.replace(dtype=dtype)
+        row = choice.choose(direction, problem)
+        assert row is not None and row.numerics != "tf32"
+        exact = choice.choose(direction, problem, "exact", allow_tf32=True)
+        assert exact is not None and exact.numerics == "exact"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "kernel",
+    [k for k in ROWS if k.algorithm in ("grouped", "depthwise") and k.direction != "wgrad"],
+    ids=lambda k: k.name,
+)
+def test_what_is_not_finite_stays_in_its_group(kernel: Kernel, value: float) -> None:
+    groups = 8 if kernel.algorithm == "grouped" else 32
+    problem = ConvProblem.decode(f"n1_c32_h6w6_k32_r3s3_st1_pd1_dl1_g{groups}")
+    if "nchw" in kernel.name:
+        problem = problem.replace(x_layout="nchw", y_layout="nchw")
+    data = inputs.operands(problem, integers=True)
+    source, w = (data.x if kernel.direction == "fprop" else data.dy), data.w.astype("f")
+    layout, run = problem.x_layout, getattr(triton_rows, kernel.direction)
+    results = []
+    for one in (0.0, value):
+        source[0, 5, 0, 1, 1] = one
+        out = np.empty(inputs.activation_shape(problem, "x"), "f")
+        run(kernel.name, problem.encode(), inputs.to_layout(source.astype("f"), layout), w, out)
+        results.append(inputs.from_layout(out, layout))
+    width = 32 // groups
+    own = np.s_[5 // width * width : 5 // width * width + width]
+    assert not np.isfinite(results[1][:, own]).all()
+    np.testing.assert_array_equal(
+        np.delete(results[1], own, 1), np.delete(results[0], own, 1)
+    )  # fmt: skip
