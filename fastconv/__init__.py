@@ -4,7 +4,9 @@
 and `fastconv.convert(model)` call them explicitly. `fastconv.info()` says what this machine runs.
 """
 
-from fastconv import functional, nn
+import warnings
+
+from fastconv import _native, _triton, functional, nn
 from fastconv.convert import Report, convert
 from fastconv.enable import disable, enable, enabled, is_enabled
 from fastconv.explain import explain
@@ -12,6 +14,16 @@ from fastconv.info import info
 from fastconv.policy import get_precision, last_kernel, precision, set_precision, use
 from fastconv.problem import ConvProblem
 from fastconv.registry import kernels
+
+if _native.lib is None:
+    warnings.warn(
+        f"fastconv: installed without native kernels: {_native.why_not}. On the CPU torch's kernels "
+        "compute; CUDA tensors run on "
+        + (
+            "Triton's kernels" if _triton.is_installed() else "torch's too: triton is not installed"
+        ),
+        stacklevel=2,
+    )
 
 __all__ = [
     "ConvProblem",

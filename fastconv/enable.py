@@ -19,22 +19,25 @@ import contextlib
 import warnings
 from types import TracebackType
 
-from fastconv import _native
+from fastconv import _native, _triton
+from fastconv.ops import under_aten
 from fastconv.policy import tell_tf32
 
 __all__ = ["disable", "enable", "enabled", "is_enabled"]
 
 
 def _install() -> bool:
-    if _native.lib is None:
+    if _native.lib is None and not _triton.device_types():
         warnings.warn(
             "fastconv: convolutions stay on torch's kernels, for want of the native library: "
-            f"{_native.why_not}",
+            f"{_native.why_not}; and of Triton's kernels: {_triton.why_not()}",
             stacklevel=3,
         )
         return False
-    _native.lib.fastconv_install()
-    tell_tf32()
+    if _native.lib is not None:
+        _native.lib.fastconv_install()
+        tell_tf32()
+    under_aten.install()
     return True
 
 
@@ -42,22 +45,21 @@ def enable() -> None:
     """Puts fastconv's kernels under every convolution of the process, on the CPU, and on CUDA
     where they were built.
 
-    Warns and changes nothing where the native library is missing.
+    Without CUDA kernels, CUDA tensors are offered to Triton's. Warns and changes nothing where the
+    native library is missing and Triton's kernels do not run either.
     """
     if _install():
-        assert _native.lib is not None
-        _native.lib.fastconv_set_enabled(1)
+        _native.state.fastconv_set_enabled(1)
 
 
 def disable() -> None:
     """Undoes `enable()`; scopes that are open stay as they are."""
-    if _native.lib is not None:
-        _native.lib.fastconv_set_enabled(0)
+    _native.state.fastconv_set_enabled(0)
 
 
 def is_enabled() -> bool:
     """Whether a convolution called by this thread now would be offered to fastconv's kernels."""
-    return _native.lib is not None and bool(_native.lib.fastconv_get_enabled())
+    return bool(_native.state.fastconv_get_enabled())
 
 
 class enabled(contextlib.ContextDecorator):  # noqa: N801 (a context manager, named like torch's)
@@ -74,10 +76,11 @@ class enabled(contextlib.ContextDecorator):  # noqa: N801 (a context manager, na
         return enabled(self._on)
 
     def __enter__(self) -> None:
-        if (not self._on and _native.lib is None) or not _install():
+        if not self._on and _native.lib is None and not _triton.device_types():
             return
-        assert _native.lib is not None
-        self._before.append(_native.lib.fastconv_scope_enabled(int(self._on)))
+        if not _install():
+            return
+        self._before.append(_native.state.fastconv_scope_enabled(int(self._on)))
 
     def __exit__(
         self,
@@ -86,5 +89,4 @@ class enabled(contextlib.ContextDecorator):  # noqa: N801 (a context manager, na
         trace: TracebackType | None,
     ) -> None:
         if self._before:
-            assert _native.lib is not None
-            _native.lib.fastconv_scope_enabled(self._before.pop())
+            _native.state.fastconv_scope_enabled(self._before.pop())

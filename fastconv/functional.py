@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad as _forward_ad
 from torch.nn import Parameter
 
-from fastconv import _native
+from fastconv import _native, _triton
 from fastconv.ops.conv import _apply_short, conv, recipe_of
 from fastconv.ops.formulas import Geometry
 from fastconv.ops.public import autocast_to
@@ -27,7 +27,6 @@ __all__ = ["conv1d", "conv2d", "conv3d"]
 Ints = int | Sequence[int]
 
 _TORCH: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
-_DEVICES = ("cpu", "cuda") if _native.has_cuda else ("cpu",)
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
 # (spatial axes, stride, padding, dilation, groups) as callers write them -> the recipe and what it
@@ -149,11 +148,10 @@ def _same_padding(weight: Tensor, dilation: Sequence[int]) -> tuple[list[int], l
 
 def _is_ours(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
-        _native.lib is not None
-        and isinstance(input, Tensor)
+        isinstance(input, Tensor)
         and isinstance(weight, Tensor)
         and (bias is None or isinstance(bias, Tensor))
-        and input.device.type in _DEVICES
+        and (_native.serves(input) or input.device.type in _triton.device_types())
         and weight.device == input.device
         and input.layout == torch.strided
         and weight.layout == torch.strided

@@ -53,3 +53,8 @@ BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 2e-2, torch.
 def assert_close(out: torch.Tensor, expected: torch.Tensor) -> None:
     bound = BOUNDS.get(expected.dtype, 0)
     torch.testing.assert_close(out, expected, rtol=bound, atol=bound)
+
+
+def gradients(out: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The gradients of the sum of `out`."""
+    return torch.autograd.grad(out, inputs, torch.ones_like(out))

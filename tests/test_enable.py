@@ -297,6 +297,7 @@ def test_works_without_the_library() -> None:
         "fastconv.enable()\n"
         "print(fastconv.is_enabled())\n",
         FASTCONV_SKIP_NATIVE="1",
+        TRITON_INTERPRET="0",
     )
     assert "torch.Size([1, 4, 3, 3])" in text
     assert "FASTCONV_SKIP_NATIVE=1" in text and "False" in text

@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd import forward_ad as _forward_ad
 
-from fastconv import _native
+from fastconv import _native, _triton
+from fastconv.ops import define as define  # the ops come first
+from fastconv.ops import triton_ops
 from fastconv.ops.formulas import (
     Family,
     Geometry,
@@ -39,10 +41,10 @@ from fastconv.ops.layout import dense_strides
 __all__ = ["Geometry", "conv", "conv_dgrad", "conv_wgrad", "recipe_of"]
 
 
+_call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
+_call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
+_call_conv_wgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_wgrad
 if _native.lib is not None:
-    _call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
-    _call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
-    _call_conv_wgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_wgrad
     _call_short_conv: Callable[..., Tensor] = torch.ops.fastconv._conv
     _call_short_backward: Callable[..., tuple[Tensor | None, ...]] = (
         torch.ops.fastconv._conv_backward
@@ -52,11 +54,14 @@ _recipes: dict[Geometry, int] = {}
 
 
 def recipe_of(geometry: Geometry) -> int:
-    """The number under which the op library knows the geometry; -1 where its table is full."""
+    """The number under which the op library knows the geometry; -1 where its table is full, or
+    where there is no library.
+    """
     known = _recipes.get(geometry)
     if known is not None:
         return known
-    assert _native.lib is not None
+    if _native.lib is None:
+        return -1
     axes = len(geometry.stride)
     array = ctypes.c_int64 * axes
     number = int(
@@ -88,6 +93,15 @@ def _is_watched(*tensors: Tensor | None) -> bool:
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
         or any(t is not None and type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
+    )
+
+
+def _for_compiler(x: Tensor) -> bool:
+    """Whether a graph is being made for tensors that only Triton's kernels take."""
+    return (
+        torch.compiler.is_compiling()
+        and not _native.serves(x)
+        and x.device.type in _triton.device_types()
     )
 
 
@@ -270,8 +284,10 @@ def conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
     words where the arguments do not fit each other.
     """
     if _is_watched(x, w, b):
+        if _for_compiler(x):
+            return triton_ops.conv(x, w, b, geometry)
         return _call_conv(x, w, b, *geometry)
-    if is_plain() and (recipe := recipe_of(geometry)) >= 0:
+    if is_plain() and _native.serves(x) and (recipe := recipe_of(geometry)) >= 0:
         return _apply_short(x, w, b, recipe, geometry)
     return _apply_conv(x, w, b, geometry)
 
@@ -279,6 +295,8 @@ def conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
 def conv_dgrad(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
     """The gradient of `conv` by its input, of extents `size`, from `dy` [N, K, ...]."""
     if _is_watched(dy, w):
+        if _for_compiler(dy):
+            return triton_ops.conv_dgrad(dy, w, size, geometry)
         return _call_conv_dgrad(dy, w, None, size, *geometry)
     return _apply_dgrad(dy, w, tuple(size), geometry)
 
@@ -286,6 +304,8 @@ def conv_dgrad(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
 def conv_wgrad(dy: Tensor, x: Tensor, size: Size, stride: Size, geometry: Geometry) -> Tensor:
     """The gradient of `conv` by its weight, of extents `size` and exactly the strides `stride`."""
     if _is_watched(dy, x):
+        if _for_compiler(dy):
+            return triton_ops.conv_wgrad(dy, x, size, stride, geometry)
         return _call_conv_wgrad(dy, x, size, stride, *geometry)
     return _apply_wgrad(dy, x, tuple(size), tuple(stride), geometry)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
-from fastconv import _native
+from fastconv.ops import define as define  # the ops come first
 from fastconv.ops.formulas import (
     Family,
     Geometry,
@@ -28,10 +28,9 @@ from fastconv.ops.layout import (
 
 __all__ = ["autocast_to"]
 
-if _native.lib is not None:
-    _call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
-    _call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
-    _call_conv_wgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_wgrad
+_call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
+_call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
+_call_conv_wgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_wgrad
 
 
 def _op_conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
@@ -196,7 +195,7 @@ def _register() -> None:
         "fastconv::conv_wgrad", _wgrad_op_backward, setup_context=_wgrad_setup
     )
     for name, tensors in (("conv", 3), ("conv_dgrad", 3), ("conv_wgrad", 2)):
-        for device in ("cpu", "cuda") if _native.has_cuda else ("cpu",):
+        for device in ("cpu", "cuda"):
             _library.impl(name, _autocast(name, tensors, device), f"Autocast{device.upper()}")
 
     ops = torch.ops.fastconv
@@ -214,6 +213,5 @@ def _register() -> None:
         return int(conv_flop_count(list(x), list(out_shape), list(dy), transposed=False))
 
 
-if _native.lib is not None:
-    _library = torch.library.Library("fastconv", "IMPL")
-    _register()
+_library = torch.library.Library("fastconv", "IMPL")
+_register()
