@@ -3,7 +3,7 @@
 #
 #   benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]
 #
-# Parts, in this order: build native tests sanitizer ceilings kernels bench. A part that once succeeded is not run again,
+# Parts, in this order: build native tests sanitizer ceilings kernels bench triton tune. A part that once succeeded is not run again,
 # so that an interrupted run goes on where it stopped; naming parts runs just these. FASTCONV_CUDA_LIBRARY=
 # libfastconv_cuda.a takes kernels that were compiled elsewhere. Each part has a limit of time, so that a table comes out
 # in any case.
@@ -70,7 +70,24 @@ bench() {
   return $status
 }
 
-[ $# -gt 0 ] || set -- build native tests sanitizer ceilings kernels bench
+triton() {  # the tests of the interpreter, on the device; then without the op library, and one shape a row under memcheck
+  local status=0
+  timeout 300 $python -m pytest -q tests/test_triton_rows.py > "$out/triton.log" 2>&1 || status=1
+  FASTCONV_SKIP_NATIVE=1 timeout 120 $python -m pytest -q tests/test_gpu.py -k "not rows" > "$out/triton-pure.log" 2>&1 || status=1
+  timeout 180 compute-sanitizer --error-exitcode 1 $python -m pytest -q tests/test_triton_rows.py -k one_shape \
+    > "$out/triton-sanitizer.log" 2>&1 || status=1
+  tail -qn 3 "$out/triton.log" "$out/triton-pure.log" "$out/triton-sanitizer.log"
+  return $status
+}
+
+tune() {
+  timeout 400 $python -m fastconv tune --set figures --batch 32 --json "$out/tune.json" > "$out/tune.txt" 2> "$out/tune.err"
+  local status=$?
+  tail -40 "$out/tune.txt"
+  return $status
+}
+
+[ $# -gt 0 ] || set -- build native tests sanitizer ceilings kernels bench triton tune
 failed=()
 for part in "$@"; do
   [ -e "$out/$part.done" ] && continue

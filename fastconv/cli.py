@@ -1,4 +1,4 @@
-"""The command ``fastconv``: info, bench, demo."""
+"""The command ``fastconv``: info, bench, tune, demo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastconv.problem import Direction
 
 
 def _names(text: str) -> list[str]:
@@ -63,6 +66,17 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--json", type=Path, metavar="FILE", help="write the result, with machine, versions, commit"
     )
+
+    tune = commands.add_parser(
+        "tune", help="time every kernel for layers on the current GPU, and keep what is fastest"
+    )
+    tune.add_argument("--set", dest="sets", type=_names, default=["figures"], metavar="NAME[,NAME]",
+                      help="layer sets, as of bench (default: figures)")  # fmt: skip
+    tune.add_argument("--batch", type=_positive, help="in place of the sets' own")
+    tune.add_argument("--dtype", choices=["f32", "f64", "bf16", "f16"], default="bf16")
+    tune.add_argument("--direction", choices=["fprop", "dgrad", "wgrad"],
+                      help="default: all three")  # fmt: skip
+    tune.add_argument("--json", type=Path, metavar="FILE", help="write the times of all kernels")
 
     demo = commands.add_parser(
         "demo", help="ResNet-18 on a photograph, torch and fastconv side by side"
@@ -129,6 +143,18 @@ def _bench_on_cuda(options: argparse.Namespace) -> int:
     return 0
 
 
+def _tune(options: argparse.Namespace) -> int:
+    from fastconv.bench import tuning
+
+    directions: list[Direction] = (
+        [options.direction] if options.direction else ["fprop", "dgrad", "wgrad"]
+    )
+    result = tuning.run(options.sets, options.batch, options.dtype, directions)
+    _write(options.json, result)
+    print(tuning.render(result))
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     from fastconv import demo
 
@@ -142,9 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; its exit status. 2 for arguments that cannot be, 1 for a wrong answer."""
     options = parser().parse_args(arguments)
     try:
-        if options.command == "info":
-            return _info()
-        return _bench(options) if options.command == "bench" else _demo(options)
+        commands = {"bench": _bench, "tune": _tune, "demo": _demo}
+        return _info() if options.command == "info" else commands[options.command](options)
     except (ValueError, ImportError) as error:
         print(f"fastconv {options.command}: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import fastconv
-from fastconv import _cuda, _native, registry
+from fastconv import _cuda, _native, _triton, registry
 from fastconv.bench import gate, machine, workloads
 from fastconv.bench.peers import Call, aten_call
 from fastconv.bench.workloads import Workload
@@ -126,7 +126,7 @@ def run(
     Raises:
         ValueError: where there is no GPU or no kernel for it.
     """
-    reason = _cuda.why_not() or (None if _native.has_cuda else "fastconv has no CUDA kernels")
+    reason = _cuda.why_not() or (None if _native.has_cuda else _triton.why_not())
     if reason is not None:
         raise ValueError(f"device is 'cuda', but {reason}")
     works = workloads.workloads(sets, batch, dtype, task)
