@@ -71,8 +71,10 @@ bench() {
 }
 
 triton() {  # the tests of the interpreter, on the device; then without the op library, and one shape a row under memcheck
-  local status=0
-  timeout 300 $python -m pytest -q tests/test_triton_rows.py > "$out/triton.log" 2>&1 || status=1
+  local status=0 spread
+  spread=$($python -c 'import xdist' 2> /dev/null && echo "-n $(nproc) --dist load")  # the compiler is what takes time
+  # shellcheck disable=SC2086
+  timeout 400 $python -m pytest -q $spread tests/test_triton_rows.py > "$out/triton.log" 2>&1 || status=1
   FASTCONV_SKIP_NATIVE=1 timeout 120 $python -m pytest -q tests/test_gpu.py -k "not rows" > "$out/triton-pure.log" 2>&1 || status=1
   timeout 180 compute-sanitizer --error-exitcode 1 $python -m pytest -q tests/test_triton_rows.py -k one_shape \
     > "$out/triton-sanitizer.log" 2>&1 || status=1

@@ -50,9 +50,24 @@ def why_not() -> str | None:
     if is_interpreted():
         return None
     reason = _cuda.why_not()
-    if reason is None and _cuda.capability() < 80:
-        reason = "the GPU's compute capability is below 8.0"
-    return reason
+    if reason is not None:
+        return reason
+    if _cuda.capability() < 80:
+        return "the GPU's compute capability is below 8.0"
+    return _why_no_driver()
+
+
+def _why_no_driver() -> str | None:
+    """Why triton's own driver does not start: it builds a module of its own on the first use, for
+    which it wants a C compiler.
+    """
+    from triton.runtime import driver
+
+    try:
+        driver.active.utils  # noqa: B018
+    except Exception as error:
+        return f"triton's driver does not start: {error}"
+    return None
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

@@ -106,7 +106,8 @@ def _save() -> None:
 
 def measured(direction: Direction, p: ConvProblem) -> Plan | None:
     """What was measured for the problem on this GPU; None where nothing was."""
-    return _plans().get(_key(direction, p))
+    plans = _plans()
+    return plans.get(_key(direction, p)) if plans else None
 
 
 def config_for(row: Row, p: ConvProblem, seen: ConvProblem) -> Config:

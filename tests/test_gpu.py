@@ -1,4 +1,6 @@
-"""On a GPU: the CUDA rows under torch, in its graphs and on its streams.
+"""On a GPU: the kernels under torch, in its graphs and on its streams, with and without the op library.
+
+Triton's rows have `test_triton_rows.py`, which runs them on the GPU where there is one.
 
 What a kernel computes is tested by `test_cuda_rows.py` on any machine; here, that a GPU agrees: rows
 against float64 within `tolerance`. Tests of formats, graphs and streams compare with torch, whose
@@ -13,11 +15,11 @@ import torch
 import torch.nn.functional as F
 
 import fastconv
-from fastconv import _cuda, _native, registry
+from fastconv import _cuda, _native, _triton, registry
 from fastconv.problem import ConvProblem
 from fastconv.testing import shapes, tolerance
 
-_WHY_NOT = _cuda.why_not() or (None if _native.has_cuda else "fastconv has no CUDA kernels")
+_WHY_NOT = _cuda.why_not() or (None if _native.has_cuda else _triton.why_not())
 if _WHY_NOT is not None:
     pytest.skip(_WHY_NOT, allow_module_level=True)
 
@@ -66,7 +68,9 @@ def is_plain(p: ConvProblem) -> bool:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.target != "triton"], ids=lambda row: row.name
+)
 def test_rows(row: registry.Kernel, dtype: str) -> None:
     for case in shapes.cuda():
         p = case.problem.replace(dtype=dtype)

@@ -118,3 +118,12 @@ def test_what_nobody_measured_does_not_replace_torchs() -> None:
 def test_uneven_problems_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="its padding must be even"):
         tune.measure("fprop", ConvProblem.decode(text))
+
+
+def test_a_driver_that_does_not_start_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_triton, "is_interpreted", lambda: False)
+    monkeypatch.setattr(_triton._cuda, "why_not", lambda: None)
+    monkeypatch.setattr(_triton._cuda, "capability", lambda: 75)
+    assert "below 8.0" in str(_triton.why_not.__wrapped__())
+    monkeypatch.setattr(_triton._cuda, "capability", lambda: 90)
+    assert "triton's driver does not start" in str(_triton.why_not.__wrapped__())
