@@ -96,6 +96,20 @@ def _answers(device: Device) -> tuple[Any, dict[str, Any], str | None]:
     return built_core().cuda, told, None
 
 
+def _answered(row: Any, reason: str | None, auto_reason: str | None, device: Device) -> Kernel:
+    """A row of a native table or of Triton's, with what it says."""
+    return Kernel(
+        row.name,
+        row.target,
+        row.direction,
+        row.numerics,
+        row.algorithm,
+        reason,
+        auto_reason,
+        device,
+    )
+
+
 def kernels(
     problem: ConvProblem | str | None = None,
     direction: Direction | None = None,
@@ -141,18 +155,7 @@ def kernels(
         else:
             reason = answers.why_not(row.name, text, **told)
             auto_reason = answers.why_not_auto(row.name, text, precision, **told)
-        found.append(
-            Kernel(
-                row.name,
-                row.target,
-                row.direction,
-                row.numerics,
-                row.algorithm,
-                reason,
-                auto_reason,
-                device,
-            )
-        )
+        found.append(_answered(row, reason, auto_reason, device))
     return found + triton
 
 
@@ -174,18 +177,7 @@ def _triton_kernels(
 
             reason = choice.why_not(row, p)
             auto_reason = choice.why_not_auto(row, p, precision, _cuda.allows_tf32())
-        found.append(
-            Kernel(
-                row.name,
-                row.target,
-                row.direction,
-                row.numerics,
-                row.algorithm,
-                reason,
-                auto_reason,
-                "cuda",
-            )
-        )
+        found.append(_answered(row, reason, auto_reason, "cuda"))
     return found
 
 

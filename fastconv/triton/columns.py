@@ -18,9 +18,9 @@ from fastconv.problem import ConvProblem
 from fastconv.triton.gemm import unit
 from fastconv.triton.launch import geometry, launch
 from fastconv.triton.operands import krsc
-from fastconv.triton.row import why_not_operands
+from fastconv.triton.row import why_not_product
 
-__all__ = ["depth_of", "pitch_of", "pixels_of", "weight", "why_not", "why_not_tf32", "write"]
+__all__ = ["depth_of", "pitch_of", "pixels_of", "weight", "why_not", "write"]
 
 _BLOCK = 8192
 _MOST_D = 256
@@ -76,22 +76,11 @@ def pitch_of(p: ConvProblem) -> int:
     return triton.cdiv(depth_of(p), 16) * 16
 
 
-def _why_not(p: ConvProblem, dtypes: tuple[str, ...]) -> str | None:
-    if p.is_depthwise:
-        return "a group has one channel: there is no matrix product"
+def why_not(p: ConvProblem) -> str | None:
+    """As `Row.why_not`."""
     if pixels_of(p) * p.groups * pitch_of(p) >= 2**31:
         return "the matrix has 2^31 elements or more"
-    return why_not_operands(p, dtypes)
-
-
-def why_not(p: ConvProblem) -> str | None:
-    """As `Row.why_not`, of the exact rows."""
-    return _why_not(p, ("f32", "bf16", "f16"))
-
-
-def why_not_tf32(p: ConvProblem) -> str | None:
-    """As `Row.why_not`, of the TF32 rows."""
-    return _why_not(p, ("f32",))
+    return why_not_product(p)
 
 
 def write(p: ConvProblem, x: Tensor) -> Tensor:

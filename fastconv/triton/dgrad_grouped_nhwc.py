@@ -22,7 +22,7 @@ from fastconv.triton.dot import dot
 from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import geometry, launch
 from fastconv.triton.operands import krsc
-from fastconv.triton.row import Args, Config, Row
+from fastconv.triton.row import Args, Config, exact_and_tf32
 
 __all__ = ["ROWS"]
 
@@ -155,7 +155,7 @@ def _phases(p: ConvProblem) -> dict[str, int]:
     return arguments
 
 
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
     told = _phases(p)
     taps = p.K_per_group
     for extent, axis in ((p.T, "D"), (p.R, "H"), (p.S, "W")):
@@ -165,7 +165,7 @@ def _configs(p: ConvProblem) -> tuple[Config, ...]:
     return grouped.configs(p, pixels, _count(p), taps, blocks)
 
 
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     assert args.w is not None
     told = _phases(p)
     pixels = p.N * told["planes"] * told["rows"] * told["columns"]
@@ -177,17 +177,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
     )  # fmt: skip
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_dgrad_grouped_tf32_nhwc_triton", "dgrad", "tf32", "grouped",
-        grouped.why_not_tf32, _run_tf32, _configs,
-    ),
-    Row(
-        "conv_dgrad_grouped_nhwc_triton", "dgrad", "exact", "grouped",
-        grouped.why_not, _run, _configs,
-    ),
-)  # fmt: skip
+ROWS = exact_and_tf32("dgrad", "grouped", grouped.why_not, _run, _configs)

@@ -19,7 +19,7 @@ from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import geometry, launch
 from fastconv.triton.operands import krsc
 from fastconv.triton.phases import steps, taps_of
-from fastconv.triton.row import Args, Config, Row, why_not_operands
+from fastconv.triton.row import Args, Config, exact_and_tf32, why_not_product
 
 __all__ = ["ROWS"]
 
@@ -111,17 +111,7 @@ def _kernel(
     tl.store(p_dx + o_out, b_dx.to(p_dx.dtype.element_ty), mask=m_out)
 
 
-def _why_not(p: ConvProblem) -> str | None:
-    if p.is_depthwise:
-        return "a group has one channel: there is no matrix product"
-    return why_not_operands(p, ("f32", "bf16", "f16"))
-
-
-def _why_not_tf32(p: ConvProblem) -> str | None:
-    return "the dtype is not f32" if p.dtype != "f32" else _why_not(p)
-
-
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
     """Wide in the channels that exist: 128 pixels reuse a weight tile, deep BLOCK_K feeds wgmma."""
     c = min(128, max(16, triton.next_power_of_2(p.C_per_group)))
     k = min(64 if p.dtype != "f32" else 32, max(16, triton.next_power_of_2(p.K_per_group)))
@@ -131,7 +121,7 @@ def _configs(p: ConvProblem) -> tuple[Config, ...]:
     )
 
 
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     assert args.w is not None
     blocks = config.blocks
     extents = ((p.D, p.stride_d), (p.H, p.stride_h), (p.W, p.stride_w))
@@ -148,14 +138,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
     )  # fmt: skip
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_dgrad_igemm_tf32_nhwc_triton", "dgrad", "tf32", "igemm",
-        _why_not_tf32, _run_tf32, _configs,
-    ),
-    Row("conv_dgrad_igemm_nhwc_triton", "dgrad", "exact", "igemm", _why_not, _run, _configs),
-)  # fmt: skip
+ROWS = exact_and_tf32("dgrad", "igemm", why_not_product, _run, _configs)

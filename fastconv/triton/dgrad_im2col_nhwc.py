@@ -19,7 +19,7 @@ from fastconv.problem import ConvProblem
 from fastconv.triton import columns, gemm
 from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import geometry, launch
-from fastconv.triton.row import Args, Config, Row
+from fastconv.triton.row import Args, Config, exact_and_tf32
 
 __all__ = ["ROWS"]
 
@@ -93,15 +93,11 @@ def _extents(p: ConvProblem) -> gemm.Extents:
     return gemm.Extents(columns.pixels_of(p), columns.pitch_of(p), p.K_per_group, p.groups)
 
 
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
-    return gemm.configs(_extents(p), p.dtype, "ieee")
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
+    return gemm.configs(_extents(p), p.dtype, precision)
 
 
-def _configs_tf32(p: ConvProblem) -> tuple[Config, ...]:
-    return gemm.configs(_extents(p), p.dtype, "tf32")
-
-
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     assert args.dy is not None and args.w is not None
     pitch, row = columns.pitch_of(p), p.groups * columns.pitch_of(p)
     matrix = torch.empty(
@@ -118,16 +114,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
     _gather(p, matrix, args)
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_dgrad_im2col_tf32_nhwc_triton", "dgrad", "tf32", "im2col", columns.why_not_tf32,
-        _run_tf32, _configs_tf32,
-    ),
-    Row(
-        "conv_dgrad_im2col_nhwc_triton", "dgrad", "exact", "im2col", columns.why_not, _run, _configs
-    ),
-)  # fmt: skip
+ROWS = exact_and_tf32("dgrad", "im2col", columns.why_not, _run, _configs)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from fastconv.problem import ConvProblem
 from fastconv.triton import gemm
-from fastconv.triton.pointwise import pixels_of, why_not, why_not_tf32
-from fastconv.triton.row import Args, Config, Row
+from fastconv.triton.pointwise import pixels_of, why_not
+from fastconv.triton.row import Args, Config, exact_and_tf32
 
 __all__ = ["ROWS"]
 
@@ -20,15 +20,11 @@ def _extents(p: ConvProblem) -> gemm.Extents:
     return gemm.Extents(pixels_of(p), p.C_per_group, p.K_per_group, p.groups)
 
 
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
-    return gemm.configs(_extents(p), p.dtype, "ieee")
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
+    return gemm.configs(_extents(p), p.dtype, precision)
 
 
-def _configs_tf32(p: ConvProblem) -> tuple[Config, ...]:
-    return gemm.configs(_extents(p), p.dtype, "tf32")
-
-
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     assert args.dy is not None and args.w is not None
     stride_k, stride_c = args.w.stride()[:2]
     gemm.multiply(
@@ -42,14 +38,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
     )
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_dgrad_pointwise_tf32_nhwc_triton", "dgrad", "tf32", "pointwise", why_not_tf32,
-        _run_tf32, _configs_tf32,
-    ),
-    Row("conv_dgrad_pointwise_nhwc_triton", "dgrad", "exact", "pointwise", why_not, _run, _configs),
-)  # fmt: skip
+ROWS = exact_and_tf32("dgrad", "pointwise", why_not, _run, _configs)

@@ -18,7 +18,7 @@ from fastconv.triton.dot import dot
 from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import geometry, launch
 from fastconv.triton.operands import krsc
-from fastconv.triton.row import Args, Config, Row
+from fastconv.triton.row import Args, Config, exact_and_tf32
 
 __all__ = ["ROWS"]
 
@@ -87,12 +87,12 @@ def _kernel(
         tl.store(p_y + o_out, b_y.to(p_y.dtype.element_ty), mask=m_out)
 
 
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
     blocks = {"BLOCK_K": grouped.wide(p.K_per_group)}
     return grouped.configs(p, p.N * p.Z * p.P * p.Q, 1, p.taps * p.C_per_group, blocks)
 
 
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     assert args.w is not None
     pixels = triton.cdiv(p.N * p.Z * p.P * p.Q, config.blocks["BLOCK_P"])
     launch(
@@ -102,17 +102,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
     )  # fmt: skip
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_fprop_grouped_tf32_nhwc_triton", "fprop", "tf32", "grouped",
-        grouped.why_not_tf32, _run_tf32, _configs,
-    ),
-    Row(
-        "conv_fprop_grouped_nhwc_triton", "fprop", "exact", "grouped",
-        grouped.why_not, _run, _configs,
-    ),
-)  # fmt: skip
+ROWS = exact_and_tf32("fprop", "grouped", grouped.why_not, _run, _configs)

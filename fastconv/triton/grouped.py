@@ -14,7 +14,7 @@ import triton
 from fastconv.problem import ELEMENT_SIZE, ConvProblem
 from fastconv.triton.row import Config, why_not_operands
 
-__all__ = ["configs", "why_not", "why_not_tf32", "wide"]
+__all__ = ["configs", "why_not", "wide"]
 
 _MOST_CHANNELS = 32
 _MOST_TAPS = 7
@@ -23,8 +23,9 @@ _CACHE_LINE = 128
 _PROGRAMS = 528
 
 
-def _why_not(p: ConvProblem, dtypes: tuple[str, ...]) -> str | None:
-    if reason := why_not_operands(p, dtypes):
+def why_not(p: ConvProblem) -> str | None:
+    """Why the rows refuse the problem."""
+    if reason := why_not_operands(p, ("f32", "bf16", "f16")):
         return reason
     if p.groups == 1:
         return "there is one group only"
@@ -35,16 +36,6 @@ def _why_not(p: ConvProblem, dtypes: tuple[str, ...]) -> str | None:
     if max(p.T, p.R, p.S) > _MOST_TAPS:
         return "the filter is larger than 7x7"
     return None
-
-
-def why_not(p: ConvProblem) -> str | None:
-    """Why the exact rows refuse the problem."""
-    return _why_not(p, ("f32", "bf16", "f16"))
-
-
-def why_not_tf32(p: ConvProblem) -> str | None:
-    """Why the TF32 rows refuse the problem."""
-    return _why_not(p, ("f32",))
 
 
 def wide(channels: int) -> int:

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from fastconv.problem import ConvProblem, Direction
 
-__all__ = ["ACTIVATIONS", "Args", "Config", "Row", "why_not_operands"]
+__all__ = [
+    "ACTIVATIONS",
+    "Args",
+    "Config",
+    "Row",
+    "exact_and_tf32",
+    "why_not_operands",
+    "why_not_product",
+]
 
 #: The numbers under which kernels know the activations, as in `enum class Activation`.
 ACTIVATIONS = ("none", "relu", "relu6", "hardswish", "silu", "sigmoid")
@@ -97,3 +105,41 @@ def why_not_operands(
     if max(p.x_elements, p.w_elements, p.y_elements) > _INDEXABLE:
         return "an operand has 2^31 elements or more"
     return None
+
+
+def why_not_product(p: ConvProblem) -> str | None:
+    """Why a kernel of matrix products over channels refuses the problem."""
+    if p.is_depthwise:
+        return "a group has one channel: there is no matrix product"
+    return why_not_operands(p, ("f32", "bf16", "f16"))
+
+
+def exact_and_tf32(
+    direction: Direction,
+    algorithm: str,
+    why_not: Callable[[ConvProblem], str | None],
+    run: Callable[[ConvProblem, Args, Config, str], None],
+    configs: Callable[[ConvProblem, str], tuple[Config, ...]],
+) -> tuple[Row, Row]:
+    """The two rows of a kernel of matrix products with channels last: float32 in TF32, and every
+    dtype that `why_not` takes by exact products.
+
+    The last argument of `run` and `configs` is the precision of float32 products: "tf32" or "ieee".
+    """
+
+    def why_not_tf32(p: ConvProblem) -> str | None:
+        return "the dtype is not f32" if p.dtype != "f32" else why_not(p)
+
+    def row(numerics: str, name: str, refuses: Callable[[ConvProblem], str | None]) -> Row:
+        precision = "tf32" if numerics == "tf32" else "ieee"
+        return Row(
+            f"conv_{direction}_{name}_nhwc_triton",
+            direction,
+            numerics,
+            algorithm,
+            refuses,
+            lambda p, args, config: run(p, args, config, precision),
+            lambda p: configs(p, precision),
+        )
+
+    return row("tf32", f"{algorithm}_tf32", why_not_tf32), row("exact", algorithm, why_not)

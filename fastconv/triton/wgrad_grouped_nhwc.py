@@ -17,7 +17,7 @@ from fastconv.triton import grouped
 from fastconv.triton.dot import dot
 from fastconv.triton.launch import geometry, launch
 from fastconv.triton.reduce import partials_like, splits_for, sum_partials
-from fastconv.triton.row import Args, Config, Row
+from fastconv.triton.row import Args, Config, exact_and_tf32
 
 __all__ = ["ROWS"]
 
@@ -78,7 +78,7 @@ def _kernel(
     tl.store(p_parts + o_out, b_dw, mask=m_k[:, None] & m_c[None, :])
 
 
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
     """Loads go through the first cache, which the taps of a pixel share, so that copies around it
     (stages) come second; more of (t,r,s,c) in a program reads dy less often.
     """
@@ -91,7 +91,7 @@ def _configs(p: ConvProblem) -> tuple[Config, ...]:
     )
 
 
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     pixels = p.N * p.Z * p.P * p.Q
     flattened = p.taps * p.C_per_group
     programs = triton.cdiv(p.groups * triton.cdiv(flattened, 64), _RESIDENT)
@@ -105,17 +105,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
     sum_partials(parts, args.out)
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_wgrad_grouped_tf32_nhwc_triton", "wgrad", "tf32", "grouped",
-        grouped.why_not_tf32, _run_tf32, _configs,
-    ),
-    Row(
-        "conv_wgrad_grouped_nhwc_triton", "wgrad", "exact", "grouped",
-        grouped.why_not, _run, _configs,
-    ),
-)  # fmt: skip
+ROWS = exact_and_tf32("wgrad", "grouped", grouped.why_not, _run, _configs)

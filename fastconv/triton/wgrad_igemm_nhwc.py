@@ -17,7 +17,7 @@ from fastconv.problem import ConvProblem
 from fastconv.triton.dot import dot
 from fastconv.triton.launch import geometry, launch
 from fastconv.triton.reduce import partials_like, splits_for, sum_partials
-from fastconv.triton.row import Args, Config, Row, why_not_operands
+from fastconv.triton.row import Args, Config, exact_and_tf32, why_not_product
 
 __all__ = ["ROWS"]
 
@@ -101,22 +101,12 @@ def _kernel(
     tl.store(p_dw + o_dw, b_dw.to(p_dw.dtype.element_ty), mask=m_dw)
 
 
-def _why_not(p: ConvProblem) -> str | None:
-    if p.is_depthwise:
-        return "a group has one channel: there is no matrix product"
-    return why_not_operands(p, ("f32", "bf16", "f16"))
-
-
-def _why_not_tf32(p: ConvProblem) -> str | None:
-    return "the dtype is not f32" if p.dtype != "f32" else _why_not(p)
-
-
 def _one_tap(p: ConvProblem) -> bool:
     """Whether blocks of columns are cut within taps: where little of them is then left empty."""
     return p.C_per_group >= 32 or p.C_per_group == 16 or p.taps == 1
 
 
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
     """As wide as the gradient is; a step of 64 pixels (32 of float32) feeds the pipeline."""
     k = max(16, triton.next_power_of_2(p.K_per_group))
     c = max(16, triton.next_power_of_2(p.C_per_group * (1 if _one_tap(p) else p.taps)))
@@ -130,7 +120,7 @@ def _configs(p: ConvProblem) -> tuple[Config, ...]:
     )
 
 
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     pixels = p.N * p.Z * p.P * p.Q
     if pixels == 0:
         args.out.zero_()
@@ -158,14 +148,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
         sum_partials(target, args.out)
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_wgrad_igemm_tf32_nhwc_triton", "wgrad", "tf32", "igemm",
-        _why_not_tf32, _run_tf32, _configs,
-    ),
-    Row("conv_wgrad_igemm_nhwc_triton", "wgrad", "exact", "igemm", _why_not, _run, _configs),
-)  # fmt: skip
+ROWS = exact_and_tf32("wgrad", "igemm", why_not_product, _run, _configs)

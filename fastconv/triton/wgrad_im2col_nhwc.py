@@ -11,7 +11,7 @@ from __future__ import annotations
 from fastconv.problem import ConvProblem
 from fastconv.triton import columns, gemm
 from fastconv.triton.reduce import partials_like, sum_partials
-from fastconv.triton.row import Args, Config, Row
+from fastconv.triton.row import Args, Config, exact_and_tf32
 
 __all__ = ["ROWS"]
 
@@ -22,15 +22,11 @@ def _extents(p: ConvProblem) -> gemm.Extents:
     return gemm.split(p.K_per_group, depth, columns.pixels_of(p), p.groups, spare)
 
 
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
-    return gemm.configs(_extents(p), p.dtype, "ieee")
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
+    return gemm.configs(_extents(p), p.dtype, precision)
 
 
-def _configs_tf32(p: ConvProblem) -> tuple[Config, ...]:
-    return gemm.configs(_extents(p), p.dtype, "tf32")
-
-
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     assert args.x is not None and args.dy is not None
     extents = _extents(p)
     depth, pitch = columns.depth_of(p), columns.pitch_of(p)
@@ -46,16 +42,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
     sum_partials(partials, args.out)
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_wgrad_im2col_tf32_nhwc_triton", "wgrad", "tf32", "im2col", columns.why_not_tf32,
-        _run_tf32, _configs_tf32,
-    ),
-    Row(
-        "conv_wgrad_im2col_nhwc_triton", "wgrad", "exact", "im2col", columns.why_not, _run, _configs
-    ),
-)  # fmt: skip
+ROWS = exact_and_tf32("wgrad", "im2col", columns.why_not, _run, _configs)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from fastconv.problem import ConvProblem
 from fastconv.triton import gemm
-from fastconv.triton.pointwise import pixels_of, why_not, why_not_tf32
+from fastconv.triton.pointwise import pixels_of, why_not
 from fastconv.triton.reduce import partials_like, sum_partials
-from fastconv.triton.row import Args, Config, Row
+from fastconv.triton.row import Args, Config, exact_and_tf32
 
 __all__ = ["ROWS"]
 
@@ -21,15 +21,11 @@ def _extents(p: ConvProblem) -> gemm.Extents:
     return gemm.split(p.K_per_group, p.C_per_group, pixels_of(p), p.groups)
 
 
-def _configs(p: ConvProblem) -> tuple[Config, ...]:
-    return gemm.configs(_extents(p), p.dtype, "ieee")
+def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
+    return gemm.configs(_extents(p), p.dtype, precision)
 
 
-def _configs_tf32(p: ConvProblem) -> tuple[Config, ...]:
-    return gemm.configs(_extents(p), p.dtype, "tf32")
-
-
-def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") -> None:
+def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     assert args.x is not None and args.dy is not None
     extents = _extents(p)
     partials = partials_like(args.out, extents.parts)
@@ -44,14 +40,4 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str = "ieee") ->
     sum_partials(partials, args.out)
 
 
-def _run_tf32(p: ConvProblem, args: Args, config: Config) -> None:
-    _run(p, args, config, "tf32")
-
-
-ROWS = (
-    Row(
-        "conv_wgrad_pointwise_tf32_nhwc_triton", "wgrad", "tf32", "pointwise", why_not_tf32,
-        _run_tf32, _configs_tf32,
-    ),
-    Row("conv_wgrad_pointwise_nhwc_triton", "wgrad", "exact", "pointwise", why_not, _run, _configs),
-)  # fmt: skip
+ROWS = exact_and_tf32("wgrad", "pointwise", why_not, _run, _configs)
