@@ -5,9 +5,11 @@
 // channels c in registers; the c-th channel of every lane's group comes from a permutation of an x vector, or from a
 // broadcast in groups as wide as a vector, and serves every tap. Bands are short and stay in L1; their sums go to
 // pairs. Work is cut by output channels, or by rows with partial sums that are added in the parts' order: the same sums
-// whichever thread ran which part. Filter width 3 at stride 1 and 2, dense, has sweeps of its own.
+// whichever thread ran which part. Filter width 3 at stride 1 and 2, dense, has sweeps of its own, and the dense 3x3
+// filter at unit stride a file (wgrad_grouped_3x3.h).
 
 #include "conv/cpu/grouped.h"
+#include "conv/cpu/wgrad_grouped_3x3.h"
 
 namespace fastconv {
 namespace {
@@ -19,7 +21,7 @@ constexpr int kTileQ = Vec::kRegisters == 32 ? 8 : 4;
 struct Sweep {
   const float* x;       // the row that the band's first row reads, column 0, at the group's (or vector's) first channel
   const float* dy;      // the band's first row, column 0
-  float *total, *rest;  // [s][channel of the chunk][lane]
+  float *total, *rest;  // [channel of the chunk][s][lane]
   int64_t x_row, dy_row, x_pixel, dy_pixel;  // in elements; x_row: between the inputs of neighbouring dy rows
   int64_t rows, taps;
   int64_t W, stride, pad, dilation;
@@ -84,7 +86,7 @@ void sweep(const Sweep& t) {
   for (int s = 0; s < kTaps; ++s)
 #pragma GCC unroll 4
     for (int c = 0; c < kChunk; ++c) {
-      const int64_t at = (s * kChunk + c) * kLanes;
+      const int64_t at = (c * kTaps + s) * kLanes;
       add_to_pair(t.total + at, t.rest + at, sum[s][c]);
     }
 }
@@ -108,7 +110,7 @@ void sweep_any(const Sweep& t) {
       }
     }
     for (int c = 0; c < kChunk; ++c) {
-      const int64_t at = (s * kChunk + c) * kLanes;
+      const int64_t at = (c * t.taps + s) * kLanes;
       add_to_pair(t.total + at, t.rest + at, sum[c]);
     }
   }
@@ -154,26 +156,16 @@ int64_t band_rows_of(const ConvProblem& p) {
 
 int64_t x_copy_rows(const ConvProblem& p) { return (band_rows_of(p) - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1; }
 
-int64_t x_width(const ConvProblem& p) { return p.C_per_group() < kLanes ? kLanes : p.C_per_group(); }
-
 int64_t copies_elements(const ConvProblem& p) {
+  if (is_dense_3x3(p)) return copies_3x3(p);
   if (!copies_bands(p)) return 0;
   return round_up(x_copy_rows(p) * p.W * x_width(p) + band_rows_of(p) * p.Q * kLanes, 16);
 }
 
-void copy_pixels(const float* from, float* to, int64_t pixels, int64_t pixel, int64_t width) {
-  for (int64_t i = 0; i < pixels; ++i, from += pixel)
-    for (int64_t c = 0; c < width; c += kLanes, to += kLanes) store(to, load(from + c));
-}
-
-/// The sums, [vector][r][chunk][s][channel of the chunk][lane] twice, of the rows `rows` over all images.
+/// Adds to the sums of the vectors `vectors` what the rows `rows` of dy, counted over all images, contribute.
 void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums, float* copies, Range rows,
               Range vectors) {
-  float* rests = sums + p.w_elements();
   const int64_t group = p.C_per_group(), chunk_size = p.S * kChunk * kLanes, chunks = group / kChunk;
-  const int64_t per_vector = p.R * chunks * chunk_size;
-  for (int64_t i = vectors.begin * per_vector; i < vectors.end * per_vector; i += kLanes)
-    store(sums + i, zero()), store(rests + i, zero());
   const bool permute = group < kLanes;
   Sweep t;
   const bool copy = copies_bands(p);
@@ -206,8 +198,8 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         for (int c = 0; c < kChunk; ++c, lane = next(lane)) t.lanes[c] = lane;
         t.chunk = chunk * kChunk;
-        t.total = sums + v * per_vector + (r * chunks + chunk) * chunk_size;
-        t.rest = t.total + (rests - sums);
+        t.total = sums + sums_of(p, v) + (r * chunks + chunk) * chunk_size;
+        t.rest = t.total + p.w_elements();
         for (int64_t stripe = 0; stripe < stripes; ++stripe) {
           const Range q = part_of(p.Q, stripes, stripe);
           const int64_t width = q.end - q.begin, tiles = divide_up(width, kTileQ);
@@ -230,10 +222,13 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, float* sums
     }
 }
 
+/// The rows that a part walks, over all images: of x for a dense 3x3 filter, else of dy.
+int64_t rows_walked(const ConvProblem& p) { return p.N * (is_dense_3x3(p) ? p.H : p.P); }
+
 /// Output channels first: parts of their own need no sums of sums, and nothing but the sums is written.
 Cut wgrad_cut(const ConvProblem& p) {
   const int64_t vectors = p.K / kLanes, threads = num_threads();
-  return vectors % threads == 0 ? Cut{1, threads} : cut_for(p.N * p.P, vectors, threads);
+  return vectors % threads == 0 ? Cut{1, threads} : cut_for(rows_walked(p), vectors, threads);
 }
 
 size_t workspace(const ConvProblem& p) {
@@ -247,21 +242,20 @@ void write_sums(const ConvProblem& p, const float* sums, int64_t parts, const Fi
   int64_t place[kLanes];
   for (int64_t lane = 0; lane < kLanes; ++lane)
     place[lane] = dw.offset((v * kLanes + lane) / group, (v * kLanes + lane) % group, 0, 0, 0, 0);
-  const float* from = sums + v * p.R * group * p.S * kLanes;
+  const float* from = sums + sums_of(p, v);
   for (int64_t r = 0; r < p.R; ++r)
-    for (int64_t chunk = 0; chunk < group; chunk += kChunk)
-      for (int64_t s = 0; s < p.S; ++s)
-        for (int64_t c = chunk; c < chunk + kChunk; ++c, from += kLanes) {
-          Vec sum = load(from), rest = load(from + size);
-          for (int64_t part = 1; part < parts; ++part) {
-            sum = sum + load(from + 2 * part * size);
-            rest = rest + load(from + (2 * part + 1) * size);
-          }
-          float total[kLanes];
-          store(total, sum + rest);
-          float* to = static_cast<float*>(dw.data) + dw.offset(0, 0, c, 0, r, s);
-          for (int64_t lane = 0; lane < kLanes; ++lane) to[place[lane]] = total[lane];
+    for (int64_t c = 0; c < group; ++c)
+      for (int64_t s = 0; s < p.S; ++s, from += kLanes) {
+        Vec sum = load(from), rest = load(from + size);
+        for (int64_t part = 1; part < parts; ++part) {
+          sum = sum + load(from + 2 * part * size);
+          rest = rest + load(from + (2 * part + 1) * size);
         }
+        float total[kLanes];
+        store(total, sum + rest);
+        float* to = static_cast<float*>(dw.data) + dw.offset(0, 0, c, 0, r, s);
+        for (int64_t lane = 0; lane < kLanes; ++lane) to[place[lane]] = total[lane];
+      }
 }
 
 void run(const ConvProblem& problem, const ConvArgs& args) {
@@ -272,9 +266,13 @@ void run(const ConvProblem& problem, const ConvArgs& args) {
     const ConvProblem p = problem;  // reading it from another thread's stack would share lines that thread writes
     const int64_t part = task / cut.channel_parts;
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
-    sum_part(p, static_cast<const float*>(args.x), static_cast<const float*>(args.dy), sums + 2 * part * p.w_elements(),
-             sums + 2 * cut.row_parts * p.w_elements() + task * copies_elements(p),
-             part_of(p.N * p.P, cut.row_parts, part), mine);
+    float* own = sums + 2 * part * p.w_elements();
+    for (int64_t i = sums_of(p, mine.begin); i < sums_of(p, mine.end); i += kLanes)
+      store(own + i, zero()), store(own + p.w_elements() + i, zero());
+    (is_dense_3x3(p) ? sum_part_3x3 : sum_part)(p, static_cast<const float*>(args.x),
+                                                static_cast<const float*>(args.dy), own,
+                                                sums + 2 * cut.row_parts * p.w_elements() + task * copies_elements(p),
+                                                part_of(rows_walked(p), cut.row_parts, part), mine);
     if (cut.row_parts == 1)
       for (int64_t v = mine.begin; v < mine.end; ++v) write_sums(p, sums, 1, args.w, v);
   });
