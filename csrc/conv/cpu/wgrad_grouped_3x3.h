@@ -75,7 +75,8 @@ void sweep_3x3(const Sweep3x3& t) {
         for (int s = 0; s < 3; ++s) {
           if (!inside && (w + pad - s < 0 || w + pad - s >= Q)) continue;
 #pragma GCC unroll 3
-          for (int r = first; r <= last; ++r) {
+          for (int r = 0; r < 3; ++r) {
+            if (r < first || r > last) continue;
             const Vec d = in_register(load(dy - r * above + (w - s) * kLanes));
 #pragma GCC unroll 2
             for (int c = 0; c < kPair; ++c) sum[r][s][c] = fma(v[c], d, sum[r][s][c]);
