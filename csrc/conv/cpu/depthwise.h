@@ -130,13 +130,6 @@ inline const Tiles& tiles_for(const Axis& a) {
   }
 }
 
-/// Whether the rows of `images` images, each of so many floats read and written, are walked in the order of memory. A
-/// call of a few megabytes finds them in the shared cache, and its few sums a vector would not pay for asking ahead.
-inline bool in_memory_order(int64_t image_floats, int64_t images) {
-  constexpr int64_t kNear = (int64_t{4} << 20) / static_cast<int64_t>(sizeof(float));
-  return outgrows_l2(image_floats) && images * image_floats > kNear;
-}
-
 /// One call: images NHWC with the same channels, and the phases of either axis, as many as outputs have steps.
 struct DepthwiseCall {
   int64_t N, channels;
@@ -204,9 +197,10 @@ inline void run_depthwise(const DepthwiseCall& d) {
     const Range rows = part_of(own.N * own.out_h, cut.row_parts, task / cut.channel_parts);
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
     const int64_t row_floats = own.rows[0].taps * own.in_w + own.out_w;
-    const auto row = [&](int64_t n, int64_t h, int64_t begin, int64_t end) {
+    const auto row = [&](int64_t n, Range h, int64_t begin, int64_t end) {
       for (int64_t phase = 0; phase < own.columns[0].step; ++phase)
-        run_row(own, own.rows[h % own.rows[0].step], own.columns[phase], n, h / own.rows[0].step, begin, end);
+        run_row(own, own.rows[h.begin % own.rows[0].step], own.columns[phase], n, h.begin / own.rows[0].step, begin,
+                end);
     };
     for_each_row(rows, own.out_h, mine, own.channels, row_floats, own.in_order, row);
     if (own.streamed) flush_streams();

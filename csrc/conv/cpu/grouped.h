@@ -3,137 +3,15 @@
 //
 // A vector holds kLanes output channels: several whole groups, or a part of one. The c-th channel of every lane's group
 // comes from one permutation of an input vector, or, in groups as wide as a vector, from a broadcast; it serves every
-// tap of its row and the outputs of a tile, kMaxTile neighbours of a row. Taps outside the image count as zeros along a
-// row and are left out across rows. Work is cut into rows of channel blocks. The weight is packed as [output
-// vector][r][c][s][lane]. Channels come in whole vectors.
+// tap that reaches it from a tile, kMaxTile neighbours of a row or, through a dense 3x3 filter, of two. Taps outside
+// the image count as zeros along a row and are left out across rows. Work is cut into rows of channel blocks. The
+// weight is packed as [output vector][r][c][s][lane]. Channels come in whole vectors.
 #pragma once
 
-#include "conv/cpu/taps.h"
-#include "core/cpu/epilogue.h"
+#include "conv/cpu/grouped_tile.h"
 
 namespace fastconv {
 namespace {
-
-constexpr int kMaxTile = Vec::kRegisters == 32 ? 8 : 4;
-// At stride 2 a wider tile would read more pixels than there are ways in L1: in images of 1024 channels, say, the
-// pixels of a row share a set.
-constexpr int kMaxStridedTile = Vec::kRegisters == 32 ? 5 : 4;
-
-struct GroupedTile {
-  const float* in;  // what output 0 reads through the first tap row's tap 0, at the group's (or vector's) first channel
-  int64_t in_row, in_pixel, in_step, tap_step;  // in_row and in_pixel in elements, the steps in pixels
-  const float* w;
-  int64_t w_row, w_channel, w_tap;
-  int64_t rows, taps, group;
-  LaneIndex lanes;     // first_of_group
-  int64_t begin, end;  // the pixels of the tile's span [0, span) that exist
-  float* out;
-  const Epilogue* epilogue;
-  int64_t pixel, out_pixel, channel;
-  const float* ahead;  // what the same tile of the next output row reads anew
-  int64_t ahead_row, ahead_rows;
-};
-
-/// kTaps taps, neighbours, at in_step kStep; or any number at any steps where kTaps is 0. kEdge: some of the span does
-/// not exist. kPermute: groups narrower than a vector.
-template <int kTile, int kTaps, int kStep, bool kEdge, bool kPermute>
-void run_grouped_tile(const GroupedTile& t) {
-  constexpr int kSpan = kTaps > 0 ? (kTile - 1) * kStep + kTaps : kTile;
-  const Epilogue& e = *t.epilogue;
-  const bool simple = is_shift_and_clamp(e);
-  // The sums below take longer than a cache miss: what they write and what the next row reads is asked for before them.
-  for (int64_t row = 0; row < t.ahead_rows; ++row)
-#pragma GCC unroll 16
-    for (int i = 0; i < kTile * (kStep > 0 ? kStep : 1); ++i)
-      __builtin_prefetch(t.ahead + row * t.ahead_row + i * t.in_pixel, 0, 2);
-  if (t.ahead_rows > 0)
-#pragma GCC unroll 8
-    for (int j = 0; j < kTile; ++j) __builtin_prefetch(t.out + t.pixel + t.channel + j * t.out_pixel, 1);
-  // Two sums an output, of even and of odd channels: one alone would wait for itself.
-  Vec even[kTile], odd[kTile];
-  const Vec start = simple && e.shift ? load(static_cast<const float*>(e.shift) + t.channel) : zero();
-#pragma GCC unroll 8
-  for (int j = 0; j < kTile; ++j) even[j] = start, odd[j] = zero();
-  const LaneIndex first = t.lanes;
-  const auto input = [&](const float* in, int64_t i, int64_t c, LaneIndex lane) {
-    if (kEdge && (i < t.begin || i >= t.end)) return zero();
-    const float* pixel = in + i * t.in_pixel;
-    return in_register(kPermute ? permute(load(pixel), lane) : broadcast(pixel[c]));
-  };
-  for (int64_t r = 0; r < t.rows; ++r) {
-    const float* in = t.in + r * t.in_row;
-    const float* w = t.w + r * t.w_row;
-    LaneIndex lane = first;
-    for (int64_t c = 0; c < t.group; c += 2) {
-      in = reload(in);
-#pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half, w += t.w_channel, lane = next(lane)) {
-        Vec* sum = half ? odd : even;
-        if constexpr (kTaps > 0) {
-          Vec v[kSpan];
-#pragma GCC unroll 32
-          for (int i = 0; i < kSpan; ++i) v[i] = input(in, i, c + half, lane);
-#pragma GCC unroll 8
-          for (int s = 0; s < kTaps; ++s) {
-            const Vec weight = in_register(load(w + s * t.w_tap));
-#pragma GCC unroll 8
-            for (int j = 0; j < kTile; ++j) sum[j] = fma(v[j * kStep + s], weight, sum[j]);
-          }
-        } else {
-          for (int64_t s = 0; s < t.taps; ++s) {
-            const Vec weight = in_register(load(w + s * t.w_tap));
-#pragma GCC unroll 8
-            for (int j = 0; j < kTile; ++j)
-              sum[j] = fma(input(in, s * t.tap_step + j * t.in_step, c + half, lane), weight, sum[j]);
-          }
-        }
-      }
-    }
-  }
-  if (simple) {
-    const Clamp clamp = clamp_of(e.activation);
-    float* out = t.out + t.pixel + t.channel;
-#pragma GCC unroll 8
-    for (int j = 0; j < kTile; ++j) store(out + j * t.out_pixel, apply(clamp, even[j] + odd[j]));
-  } else {
-    float sums[kTile * kLanes];
-#pragma GCC unroll 8
-    for (int j = 0; j < kTile; ++j) store(sums + j * kLanes, even[j] + odd[j]);
-    finish_tile(sums, kTile, e, t.out, t.pixel, t.out_pixel, t.channel, kLanes);
-  }
-}
-
-using RunGroupedTile = void (*)(const GroupedTile&);
-struct GroupedTiles {
-  RunGroupedTile run[kMaxTile];
-};
-
-template <int kTaps, int kStep, bool kEdge, bool kPermute>
-constexpr GroupedTiles kGroupedTiles = [] {
-  GroupedTiles tiles = {};
-  tiles.run[0] = run_grouped_tile<1, kTaps, kStep, kEdge, kPermute>;
-  tiles.run[1] = run_grouped_tile<2, kTaps, kStep, kEdge, kPermute>;
-  tiles.run[2] = run_grouped_tile<3, kTaps, kStep, kEdge, kPermute>;
-  tiles.run[3] = run_grouped_tile<4, kTaps, kStep, kEdge, kPermute>;
-  if constexpr (kMaxTile == 8) {
-    tiles.run[4] = run_grouped_tile<5, kTaps, kStep, kEdge, kPermute>;
-    tiles.run[5] = run_grouped_tile<6, kTaps, kStep, kEdge, kPermute>;
-    tiles.run[6] = run_grouped_tile<7, kTaps, kStep, kEdge, kPermute>;
-    tiles.run[7] = run_grouped_tile<8, kTaps, kStep, kEdge, kPermute>;
-  }
-  return tiles;
-}();
-
-template <bool kEdge, bool kPermute>
-const GroupedTiles& grouped_tiles_for(const Axis& a) {
-  const int64_t kind = a.tap_step == 1 && a.in_step <= 2 ? a.taps * 10 + a.in_step : 0;
-  switch (kind) {
-    case 31: return kGroupedTiles<3, 1, kEdge, kPermute>;
-    case 32: return kGroupedTiles<3, 2, kEdge, kPermute>;
-    case 21: return kGroupedTiles<2, 1, kEdge, kPermute>;
-    default: return kGroupedTiles<0, 0, kEdge, kPermute>;
-  }
-}
 
 /// One call: images NHWC with the same channels and groups, and the phases of either axis.
 struct GroupedCall {
@@ -149,10 +27,19 @@ struct GroupedCall {
   Axis rows[kMaxPhases] = {}, columns[kMaxPhases] = {};
 };
 
-/// The outputs of one row in one phase of the columns, for the channels [channel, channel_end).
-inline void run_grouped_row(const GroupedCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row,
+/// Whether two rows are summed at once: not where inputs are broadcast, which costs no permutation; nor in groups of 4
+/// once images come from memory, where pairs were measured a quarter slower.
+inline bool takes_pairs(const GroupedCall& d) {
+  const auto dense = [](const Axis& a) { return a.taps == 3 && a.step == 1 && a.in_step == 1 && a.tap_step == 1; };
+  const int64_t image_floats = d.channels * (d.in_h * d.in_w + d.out_h * d.out_w);
+  return d.group < kLanes && dense(d.rows[0]) && dense(d.columns[0]) &&
+         (d.group > 4 || !in_memory_order(image_floats, d.N));
+}
+
+/// The outputs of a row, or of it and the next, in one phase of the columns, for the channels [channel, channel_end).
+inline void run_grouped_row(const GroupedCall& d, const Axis& ah, const Axis& aw, int64_t n, int64_t row, bool pair,
                             int64_t channel, int64_t channel_end) {
-  const Range taps = taps_inside(ah, row, d.in_h);
+  const Range taps = pair ? Range{0, 3} : taps_inside(ah, row, d.in_h);
   const int64_t first_tap = taps.begin, in_row = ah.in_first + ah.in_step * row + ah.tap_step * first_tap;
   const int64_t C = d.channels, span_taps = aw.taps ? (aw.taps - 1) * aw.tap_step + 1 : 0;
   GroupedTile t;
@@ -164,11 +51,14 @@ inline void run_grouped_row(const GroupedCall& d, const Axis& ah, const Axis& aw
   const int64_t in_base = (n * d.in_h + in_row) * d.in_w * C, w_vector = d.taps_h * d.group * t.w_channel;
   const int64_t w_base = (ah.w_first + ah.w_step * first_tap) * d.group * t.w_channel + aw.w_first * kLanes;
   const int64_t out_base = (n * d.out_h + ah.first + ah.step * row) * d.out_w + aw.first;
-  t.ahead_row = d.in_w * C, t.ahead_rows = d.in_order ? ah.in_step : 0;
-  const int64_t ahead_base = in_base + (t.rows - 1) * t.in_row + t.ahead_row;
+  t.ahead_row = d.in_w * C, t.ahead_rows = d.in_order ? (pair ? 2 : ah.in_step) : 0;
+  t.out_row = d.out_w * C, t.first_row = most(-in_row, 0), t.last_row = least(d.in_h - in_row, 4);
+  const int64_t ahead_base = in_base + (t.rows - 1 + pair) * t.in_row + t.ahead_row;
   const bool permute = d.group < kLanes;
-  const GroupedTiles& inside = permute ? grouped_tiles_for<false, true>(aw) : grouped_tiles_for<false, false>(aw);
-  const GroupedTiles& edge = permute ? grouped_tiles_for<true, true>(aw) : grouped_tiles_for<true, false>(aw);
+  const GroupedTiles& inside =
+      permute ? grouped_tiles_for<false, true>(aw, pair) : grouped_tiles_for<false, false>(aw, pair);
+  const GroupedTiles& edge =
+      permute ? grouped_tiles_for<true, true>(aw, pair) : grouped_tiles_for<true, false>(aw, pair);
   const int64_t parts = divide_up(aw.count, aw.in_step == 1 ? kMaxTile : kMaxStridedTile);
   for (t.channel = channel; t.channel < channel_end; t.channel += kLanes) {
     const int64_t first_channel = permute ? t.channel : t.channel / d.group * d.group;
@@ -197,11 +87,12 @@ inline void run_grouped(const GroupedCall& d) {
     const Range mine = part_of(vectors, cut.channel_parts, task % cut.channel_parts);
     const int64_t row_floats = own.rows[0].taps * own.in_w + own.out_w;
     own.in_order = outgrows_l2(own.channels * (own.in_h * own.in_w + own.out_h * own.out_w));
-    const auto row = [&](int64_t n, int64_t h, int64_t begin, int64_t end) {
+    const auto row = [&](int64_t n, Range h, int64_t begin, int64_t end) {
       for (int64_t phase = 0; phase < own.columns[0].step; ++phase)
-        run_grouped_row(own, own.rows[h % own.rows[0].step], own.columns[phase], n, h / own.rows[0].step, begin, end);
+        run_grouped_row(own, own.rows[h.begin % own.rows[0].step], own.columns[phase], n, h.begin / own.rows[0].step,
+                        h.end - h.begin == 2, begin, end);
     };
-    for_each_row(rows, own.out_h, mine, own.channels, row_floats, own.in_order, row);
+    for_each_row(rows, own.out_h, mine, own.channels, row_floats, own.in_order, row, takes_pairs(own) ? 2 : 1);
   });
 }
 

@@ -85,12 +85,20 @@ inline Cut cut_for(int64_t rows, int64_t vectors, int64_t threads) {
 /// memory, which the prefetchers follow; smaller ones in blocks of channels, whose rows stay in L1.
 inline bool outgrows_l2(int64_t floats) { return floats > static_cast<int64_t>(l2_bytes() / sizeof(float)); }
 
-/// Calls `body(n, h, channel, channel_end)` for the rows [rows.begin, rows.end), counted over all images of `height`
-/// rows, of the channel vectors [vectors.begin, vectors.end); `row_floats` is what a row of one channel reads and
-/// writes. Row by row, all channels at once, where `in_order`.
+/// Whether the rows of `images` images, each of so many floats read and written, are walked in the order of memory. A
+/// call of a few megabytes finds them in the shared cache, and its few sums a vector would not pay for asking ahead.
+inline bool in_memory_order(int64_t image_floats, int64_t images) {
+  constexpr int64_t kNear = (int64_t{4} << 20) / static_cast<int64_t>(sizeof(float));
+  return outgrows_l2(image_floats) && images * image_floats > kNear;
+}
+
+/// Calls `body(n, h, channel, channel_end)`, h a range of `rows_at_once` rows or of what is left of an image, for the
+/// rows [rows.begin, rows.end), counted over all images of `height` rows, of the channel vectors [vectors.begin,
+/// vectors.end); `row_floats` is what a row of one channel reads and writes. Row by row, all channels at once, where
+/// `in_order`.
 template <class Body>
 void for_each_row(Range rows, int64_t height, Range vectors, int64_t channels, int64_t row_floats, bool in_order,
-                  Body&& body) {
+                  Body&& body, int64_t rows_at_once = 1) {
   // A block of channels that fits into L1; not under 64, for the sake of whole lines and pages.
   const int64_t row_bytes = row_floats * static_cast<int64_t>(sizeof(float));
   const int64_t fitting = static_cast<int64_t>(l1_bytes()) * 2 / 3 / row_bytes / kLanes;
@@ -102,8 +110,9 @@ void for_each_row(Range rows, int64_t height, Range vectors, int64_t channels, i
     for (int64_t block = 0; block < blocks; ++block) {
       const Range v = part_of(vectors.end - vectors.begin, blocks, block);
       const int64_t channel = (vectors.begin + v.begin) * kLanes, channel_end = (vectors.begin + v.end) * kLanes;
-      for (int64_t h = begin - n * height; h < end - n * height; ++h)
-        body(n, h, channel, channel_end < channels ? channel_end : channels);
+      for (int64_t h = begin; h < end; h += rows_at_once)
+        body(n, Range{h - n * height, least(h + rows_at_once, end) - n * height}, channel,
+             least(channel_end, channels));
     }
     begin = end;
   }

@@ -152,7 +152,8 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, const Sums&
   const Range inside = all_taps_inside(p.Q, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
   t.inside_begin = inside.begin, t.inside_end = inside.end;
   const int64_t stripes = divide_up(p.Q, kChain);
-  const auto sum_row = [&](int64_t n, int64_t row, int64_t channel, int64_t channel_end) {
+  const auto sum_row = [&](int64_t n, Range rows_now, int64_t channel, int64_t channel_end) {
+    const int64_t row = rows_now.begin;
     const Range tap_rows = taps_inside(axis, row, p.H);
     t.rows = tap_rows.end - tap_rows.begin;
     const int64_t h = row * p.stride_h - p.pad_h + tap_rows.begin * p.dilation_h;
