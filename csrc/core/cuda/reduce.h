@@ -5,11 +5,12 @@
 
 namespace fastconv {
 
-/// The sum over the lanes of a warp, in every lane: pairs that are 16 apart first, then 8, 4, 2, 1.
-template <class A>
+/// The sum over the lanes of a warp, in every lane: pairs that are 16 apart first, then 8, 4, 2, 1. Or over each
+/// kWidth neighbours, a power of 2. All lanes of the warp call it.
+template <int kWidth = kWarpSize, class A>
 __device__ __forceinline__ A warp_sum(A value) {
 #pragma unroll
-  for (int apart = kWarpSize / 2; apart > 0; apart /= 2) value += __shfl_xor_sync(kAllLanes, value, apart);
+  for (int apart = kWidth / 2; apart > 0; apart /= 2) value += __shfl_xor_sync(kAllLanes, value, apart);
   return value;
 }
 
