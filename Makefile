@@ -24,7 +24,7 @@ bench:
 	$(BIN)/python -m fastconv demo
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 install: $(VENV)/built-$(FASTCONV_CUDA)
 
