@@ -17,20 +17,21 @@ if (
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
-# Files of the longest tests, longest first: each is one process's, and none should be the last one left.
+# Files of the longest tests, each one process's, so that none is left alone at the end. At the start xdist gives each
+# of two processes two files: the shorter ones here stand third and fourth.
 _LONGEST = (
     "test_triton_rows.py",
     "test_isa.py",
     "test_portable.py",
+    "test_cuda_on_cpu.py",
     "test_kernels.py",
     "test_cuda_rows.py",
     "test_triton_objects.py",
-    "test_cuda_on_cpu.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Longest files first; the others as they were collected."""
+    """The files named above first; the others as they were collected."""
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(_LONGEST)))
 

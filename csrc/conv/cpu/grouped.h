@@ -28,7 +28,7 @@ struct GroupedCall {
 };
 
 /// Whether two rows are summed at once: not where inputs are broadcast, which costs no permutation; nor in groups of 4
-/// once images come from memory, where pairs were measured a quarter slower.
+/// once images come from memory, where pairs were measured slower.
 inline bool takes_pairs(const GroupedCall& d) {
   const auto dense = [](const Axis& a) { return a.taps == 3 && a.step == 1 && a.in_step == 1 && a.tap_step == 1; };
   const int64_t image_floats = d.channels * (d.in_h * d.in_w + d.out_h * d.out_w);

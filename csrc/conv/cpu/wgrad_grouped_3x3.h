@@ -87,7 +87,7 @@ void sweep_3x3(const Sweep3x3& t) {
       for (int64_t w = begin; w < end; ++w) pixel(w, std::true_type{});
       for (int64_t w = end; w < t.columns.end; ++w) pixel(w, std::false_type{});
     };
-    switch (3 * most(row - P + 1, 0) + least(row, 2)) {
+    switch (3 * most(row - P + 1, 0) + least(row, 2)) {  // 3 * first + last; no case where none has a row
       case 0: walk(kTapRow<0>, kTapRow<0>); break;
       case 1: walk(kTapRow<0>, kTapRow<1>); break;
       case 2: walk(kTapRow<0>, kTapRow<2>); break;
