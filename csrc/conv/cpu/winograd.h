@@ -20,11 +20,11 @@ struct Matrices {
   int64_t row, batch;
 };
 
-constexpr int64_t kRun = 32;      // steps between two rounds of prefetching
+constexpr int64_t kRun = 16;      // steps between two rounds of prefetching
 constexpr int64_t kAhead = 4096;  // floats between what is read of a panel and what is fetched into L2
 
 /// out = a * b for `batch` products of rows x length x (NV vectors). With one vector a step is two loads for each
-/// multiplication anyway, so its tile is no higher than hides the latency. `ahead`: b comes from memory.
+/// multiplication anyway, so its tile is no higher than hides the latency. `ahead`: b comes from beyond L2.
 template <int NV>
 __attribute__((noinline)) void multiply(const Matrices<const float*>& a, const Matrices<const float*>& b,
                                         const Matrices<float*>& out, int64_t batch, int64_t rows, int64_t length,
@@ -39,8 +39,9 @@ __attribute__((noinline)) void multiply(const Matrices<const float*>& a, const M
         Vec acc[MR][NV];
         clear(acc);
         const float *from = a.data + one * a.batch + i0 * a.row, *columns = b.data + one * b.batch;
-        for (int64_t l = 0; l < length; l += kRun) {
-          const int64_t run = length - l < kRun ? length - l : kRun;
+        const int64_t piece = ahead && i0 == 0 ? kRun : length;
+        for (int64_t l = 0; l < length; l += piece) {
+          const int64_t run = length - l < piece ? length - l : piece;
           accumulate<MR, NV>(acc, from + l, a.row, columns + l * b.row, run, b.row);
           if (ahead && i0 == 0)
             for (int64_t i = 0; i < run * b.row; i += 16) __builtin_prefetch(columns + l * b.row + i + kAhead, 0, 2);

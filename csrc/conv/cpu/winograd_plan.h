@@ -45,7 +45,7 @@ struct WinogradPlan {
   static constexpr int kBundledChannels = 64;  // of narrow groups, transformed together
 
   bool shared;                // all threads share V
-  bool ahead;                 // panels are prefetched
+  bool ahead;                 // panels are prefetched, being more than L2 holds
   int64_t block;              // tiles in V at once
   int64_t bundles;            // of channels in V at once
   int64_t chunk;              // panels in M at once
@@ -72,23 +72,24 @@ struct WinogradPlan {
     shared = cut.groups == 1 && fitting < 2 * kTileRows && (fitting < per_thread || per_thread < kTileRows);
     block = fitting;
     if (shared) {
-      chunk = cut.panels < 2 ? cut.panels : 2;
-      block = l2 / 2 / (positions * chunk * cut.columns);
+      // Every block reads the whole packed weight: as few of them as M of one panel allows in L2, and even ones.
+      const int64_t in_l2 = least(l2 * 5 / 8 / (positions * cut.columns), 8 * kTileRows);
+      block = tiles > in_l2 ? divide_up(tiles, divide_up(tiles, in_l2)) : tiles;
+      chunk = cut.panels > 1 && 2 * block <= in_l2 ? 2 : 1;
+    } else {
+      const int64_t most = (cut.groups > 1 ? 2 : 4) * kTileRows;
+      if (block > most) block = most;
+      if (block < per_thread && block > kTileRows) block = block / kTileRows * kTileRows;
     }
-    const int64_t most = (cut.groups > 1 ? 2 : 4) * kTileRows;
-    if (block > most) block = most;
-    if (block < per_thread && block > kTileRows) block = block / kTileRows * kTileRows;
     if (block > tiles) block = tiles;
     if (block < 1) block = 1;
-    ahead = cut.groups * cut.panels * positions * cut.panel_floats > kCachedFloats;
+    ahead = cut.groups == 1 && cut.panels * positions * cut.panel_floats > l2;  // groups: panels too short to gain
     position = odd_lines(block * row);
     m_row = chunk * cut.columns;
     m_position = odd_lines(block * m_row);
   }
 
  private:
-  static constexpr int64_t kCachedFloats = int64_t{4} << 20;  // a larger packed weight comes from memory at each call
-
   /// The next odd number of cache lines: a tile's vectors in all positions then fall into different cache sets.
   static int64_t odd_lines(int64_t floats) { return floats / 32 * 32 + (floats % 32 <= 16 ? 16 : 48); }
 };
