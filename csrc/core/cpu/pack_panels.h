@@ -62,6 +62,18 @@ inline void pack_panels(const PanelPacking& packing, int64_t R, int64_t S, const
                          [&](int64_t j) { return j * width; });
       return;
     }
+    if (w.stride_k == 1) {  // krsc as a dgrad sees it: one tap and channel of all filters are neighbours
+      for (int64_t r = 0; r < R; ++r)
+        for (int64_t s = 0; s < S; ++s)
+          for (int64_t c = 0; c < C; ++c, to += width) {
+            const float* row = from + c * w.stride_c + r * w.stride_r + s * w.stride_s;
+            for (int64_t k = 0; k < width; k += kLanes) {
+              const int64_t n = most(least(exist - k, kLanes), 0);
+              store(to + k, n == kLanes ? load(row + k) : load(row + k, n));
+            }
+          }
+      return;
+    }
     for (int64_t c = 0; c < C; ++c)
       for (int64_t r = 0; r < R; ++r)
         for (int64_t s = 0; s < S; ++s) {
