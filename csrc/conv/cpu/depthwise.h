@@ -4,8 +4,8 @@
 // Both directions are sums over taps along two axes, described by `Axis`; a strided dgrad is stride^2 such sums, one
 // for each phase of the output. Vectors run over channels. A tile is kMaxTile neighbouring outputs of a row: each input
 // vector is loaded once for a tile and feeds every tap that reads it, while one row of weights stays in registers.
-// Taps outside the image are left out. Images that fit into L2 are walked in blocks of channels small enough that the
-// input rows of one output row stay in L1; larger ones in the order of memory, with the next row's inputs asked for.
+// Taps outside the image are left out. Images are walked in blocks of channels small enough that the input rows of one
+// output row stay in L1; or in the order of memory, with the next row's inputs asked for, where `in_memory_order`.
 // The weight is packed as [channel vector][r][s][lane].
 #pragma once
 

@@ -33,7 +33,7 @@ inline bool takes_pairs(const GroupedCall& d) {
   const auto dense = [](const Axis& a) { return a.taps == 3 && a.step == 1 && a.in_step == 1 && a.tap_step == 1; };
   const int64_t image_floats = d.channels * (d.in_h * d.in_w + d.out_h * d.out_w);
   return d.group < kLanes && dense(d.rows[0]) && dense(d.columns[0]) &&
-         (d.group > 4 || !in_memory_order(image_floats, d.N));
+         (d.group > 4 || !comes_from_afar(image_floats, d.N));
 }
 
 /// The outputs of a row, or of it and the next, in one phase of the columns, for the channels [channel, channel_end).
