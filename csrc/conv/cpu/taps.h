@@ -91,10 +91,10 @@ inline bool comes_from_afar(int64_t image_floats, int64_t images) {
   return outgrows_l2(image_floats) && images * image_floats > kNear;
 }
 
-/// Whether such rows are walked in the order of memory, which the prefetchers follow, rather than in blocks of channels,
-/// whose rows stay in L1, and the next row is asked for. That pays on cores of 32 KB of L1 (measured: Zen 4). A larger
-/// L1 comes with twice the multiplications a cycle, which are kept fed from L1 alone, and with prefetchers that follow
-/// blocks too (measured: Zen 5, where asking ahead and the order each cost time).
+/// Whether such rows are walked in the order of memory, which the prefetchers follow, rather than in blocks of
+/// channels, whose rows stay in L1, and the next row is asked for. That pays on cores of 32 KB of L1 (measured: Zen 4).
+/// A larger L1 comes with twice the multiplications a cycle, which are kept fed from L1 alone, and with prefetchers
+/// that follow blocks too (measured: Zen 5, where asking ahead and the order each cost time).
 inline bool in_memory_order(int64_t image_floats, int64_t images) {
   constexpr size_t kLargeL1 = size_t{48} << 10;
   return l1_bytes() < kLargeL1 && comes_from_afar(image_floats, images);

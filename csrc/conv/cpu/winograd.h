@@ -23,8 +23,9 @@ struct Matrices {
 constexpr int64_t kRun = 16;      // steps between two rounds of prefetching
 constexpr int64_t kAhead = 4096;  // floats between what is read of a panel and what is fetched into L2
 
-/// out = a * b for `batch` products of rows x length x (NV vectors), b in rows of kColumns floats. With one vector a step is two loads for each
-/// multiplication anyway, so its tile is no higher than hides the latency. `ahead`: b comes from beyond L2.
+/// out = a * b for `batch` products of rows x length x (NV vectors), b in rows of kColumns floats. With one vector a
+/// step is two loads for each multiplication anyway, so its tile is no higher than hides the latency. `ahead`: b comes
+/// from beyond L2.
 template <int NV, int kColumns>
 __attribute__((noinline)) void multiply(const Matrices<const float*>& a, const Matrices<const float*>& b,
                                         const Matrices<float*>& out, int64_t batch, int64_t rows, int64_t length,
@@ -44,7 +45,8 @@ __attribute__((noinline)) void multiply(const Matrices<const float*>& a, const M
           const int64_t run = length - l < piece ? length - l : piece;
           accumulate<MR, NV>(acc, from + l, a.row, columns + l * kColumns, run, kColumns);
           if (ahead && i0 == 0)
-            for (int64_t i = 0; i < run * kColumns; i += 16) __builtin_prefetch(columns + l * kColumns + i + kAhead, 0, 2);
+            for (int64_t i = 0; i < run * kColumns; i += 16)
+              __builtin_prefetch(columns + l * kColumns + i + kAhead, 0, 2);
         }
         float* to = out.data + one * out.batch + i0 * out.row;
 #pragma GCC unroll 16
@@ -188,7 +190,7 @@ struct Winograd {
           const Matrices<float*> out{m + position * plan.m_position + (panel - first) * cut.columns, plan.m_row,
                                      plan.m_position};
           const bool full = cut.K - panel % cut.panels * cut.columns > kLanes;
-          const auto product = full                   ? multiply<kTileVectors, kPanel>
+          const auto product = full                    ? multiply<kTileVectors, kPanel>
                                : cut.columns == kPanel ? multiply<1, kPanel>
                                                        : multiply<1, kLanes>;
           product(a, b, out, batch, count, cut.C, plan.ahead);

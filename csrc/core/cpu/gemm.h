@@ -55,8 +55,8 @@ FASTCONV_INLINE void step(Vec (&acc)[MR][NV], const RowPointers<MR>& a, int64_t 
   }
 }
 
-/// One run of `length` steps. B's vectors of a step are `b_stride` floats from the next step's. Small tiles sum their odd
-/// steps apart: fewer sums than multiplications under way would wait for each other.
+/// One run of `length` steps. B's vectors of a step are `b_stride` floats from the next step's. Small tiles sum their
+/// odd steps apart: fewer sums than multiplications under way would wait for each other.
 template <int MR, int NV>
 FASTCONV_INLINE void accumulate(Vec (&acc)[MR][NV], const float* a, int64_t a_stride, const float* b, int64_t length,
                                 int64_t b_stride = NV * kLanes) {
