@@ -5,6 +5,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "core/cpu/pages.h"
 #include "torch/api.h"
 
 namespace fastconv::binding {
@@ -69,6 +70,7 @@ Tensor pack_weight(const ConvPlan& plan, const Call& call, const Tensor& weight)
   if (!bytes) return Tensor();
   const int64_t size = static_cast<int64_t>(sizeof(Header) + bytes), one = 1;
   Tensor packed = empty_strided(1, &size, &one, aoti_torch_dtype_uint8(), Device());
+  wish_for_large_pages(packed.data(), sizeof(Header) + bytes);
   const Header header = header_for(*plan.row, plan.problem);
   std::memcpy(packed.data(), &header, sizeof(header));
   pack(plan, filter_of(weight.data(), weight.strides(), plan.problem, call.spatial),

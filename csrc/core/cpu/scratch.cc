@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "core/cpu/pages.h"
+
 namespace fastconv {
 namespace {
 
@@ -30,6 +32,7 @@ void* scratch(size_t bytes) {
     buffer.data = std::aligned_alloc(kLine, rounded);
     if (!buffer.data) return nullptr;
     buffer.bytes = rounded;
+    wish_for_large_pages(buffer.data, rounded);
   }
   return buffer.data;
 }
