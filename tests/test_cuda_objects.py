@@ -62,21 +62,50 @@ def read(source: Path, *options: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_nothing_spills(source: Path) -> None:
+def resources(source: Path) -> list[tuple[str, int, int, int]]:
+    """Of each kernel and architecture: name, registers, bytes of stack and of local memory."""
     usage = re.findall(
         r"Function (\S+):\n\s*REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)",
         read(source, "-res-usage"),
     )
     assert usage, "no kernel in the object"
+    return [
+        (name, int(registers), int(stack), int(local)) for name, registers, stack, local in usage
+    ]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_nothing_spills(source: Path) -> None:
+    usage = resources(source)
     if UNTUNED.search(source.stem):
         return
     spilled = [
         f"{name}: {registers} registers, stack {stack}, local {local}"
         for name, registers, stack, local in usage
-        if int(stack) or int(local)
+        if stack or local
     ]
     assert not spilled, "\n".join(spilled)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [path for path in SOURCES if not path.stem.endswith("_sm90a")],  # no PTX, and one block each
+    ids=lambda path: path.stem,
+)
+def test_registers_allow_the_blocks_that_a_kernel_states(source: Path) -> None:
+    """Shared memory is checked where it is known: `blocks_fit` (core/cuda/device.h)."""
+    headers = dict(
+        re.findall(r"\.entry (\w+)\((.*?)^\{", read(source, "-ptx"), re.DOTALL | re.MULTILINE)
+    )
+    for name, registers, _, _ in resources(source):
+        threads, blocks = (
+            int(found[1]) if (found := re.search(rf"\.{word} (\d+)", headers[name])) else 1
+            for word in ("maxntid", "minnctapersm")
+        )
+        of_a_warp = -(-registers * 32 // 256) * 256  # a warp's registers come in pieces of 256
+        assert -(-threads // 32) * of_a_warp * blocks <= 65536, (
+            f"{name}: {registers} registers, {threads} threads, {blocks} blocks"
+        )
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

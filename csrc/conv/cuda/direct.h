@@ -267,6 +267,7 @@ void launch_direct(const char* name, const ConvProblem& p, const ConvArgs& args)
     pixels = int64_t{1} * s.N * ((s.H + s.stride_h - 1) / s.stride_h) * ((s.W + s.stride_w - 1) / s.stride_w);
     phases = static_cast<unsigned>(s.stride_h * s.stride_w);
   }
+  static_assert(blocks_fit(sizeof(DirectShared<Tile>), Tile::kBlocksPerSm));
   const Launch at = {.grid = {static_cast<unsigned>((pixels + Tile::kM - 1) / Tile::kM * d.n_tiles),
                               static_cast<unsigned>(s.groups), phases},
                      .block = {simt::kThreads},

@@ -161,7 +161,7 @@ __device__ __forceinline__ void store_tile(const IgemmShape& p, const IgemmPhase
 
 /// dgrad reads the filter along its rows: Tile::B is transposed.
 template <class Tile, bool kDgrad, int kPhases>
-__global__ void __launch_bounds__(Tile::kThreads, 2)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerSm)
     igemm(const __grid_constant__ IgemmShape p, const __grid_constant__ IgemmPhases<kPhases> phases,
           const typename Tile::T* __restrict__ in, const typename Tile::T* __restrict__ filter,
           typename Tile::T* __restrict__ out, const __grid_constant__ Epilogue epilogue) {
@@ -238,6 +238,7 @@ void launch_igemm(const char* name, const ConvProblem& p, const IgemmPhases<kPha
   int most = 0;
   for (int i = 0; i < count; ++i) most = std::max(most, phases.at[i].gemm_m);
   const auto tiles = [](int extent, int tile) { return static_cast<unsigned>((int64_t{extent} + tile - 1) / tile); };
+  static_assert(blocks_fit(sizeof(typename Tile::Shared), Tile::kBlocksPerSm));
   const Launch at = {.grid = {tiles(most, Tile::kM) * tiles(shape.gemm_n, Tile::kN), static_cast<unsigned>(p.groups),
                               static_cast<unsigned>(count)},
                      .block = {Tile::kThreads},

@@ -79,6 +79,7 @@ struct IgemmTile {
   static constexpr int kWarps = kWarpsM * kWarpsN, kThreads = kWarps * kWarpSize;
   static constexpr int kWarpM = kM / kWarpsM, kWarpN = kN / kWarpsN;
   static constexpr int kLanes = kPackLanes<T>, kDepth = A::kDepth;
+  static constexpr int kBlocksPerSm = 2;
   static_assert(kWarpM % 16 == 0 && kWarpN % 16 == 0 && kStages >= 2);
 
   struct Stage {

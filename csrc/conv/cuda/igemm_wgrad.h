@@ -38,7 +38,7 @@ struct IgemmWgradPlan {
 
 /// x and dy are of the whole batch; phase is fprop's.
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 2)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerSm)
     igemm_wgrad(const __grid_constant__ IgemmShape p, const __grid_constant__ IgemmPhase phase, int split_pixels,
                 const typename Tile::T* __restrict__ x, const typename Tile::T* __restrict__ dy,
                 float* __restrict__ partial) {
@@ -132,6 +132,7 @@ inline size_t igemm_wgrad_bytes(const ConvProblem& p) {
 template <class T, int kExtent>
 void launch_igemm_wgrad(const char* name, const ConvProblem& p, const ConvArgs& args, const IgemmWgradPlan& plan) {
   using Tile = IgemmTile<T, kExtent, kExtent, 2, 2, 4, true, true>;
+  static_assert(blocks_fit(sizeof(typename Tile::Stage) * Tile::kStages, Tile::kBlocksPerSm));
   const IgemmShape shape = igemm_shape(p, false);
   const auto tiles = [](int extent) { return static_cast<unsigned>((int64_t{extent} + kExtent - 1) / kExtent); };
   launch(name, p, igemm_wgrad<Tile>,

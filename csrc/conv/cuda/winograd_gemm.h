@@ -26,6 +26,7 @@ struct GemmShared {
   float v[2][kChunk][kGemmRows + 4];
   float u[2][kChunk][kPanel];
 };
+static_assert(blocks_fit(sizeof(GemmShared), 4));
 
 /// Block (panel + panels * block of rows, position): 128 x 64 outputs, four warps one under the other. While a chunk is
 /// multiplied, the next one's V comes to registers and its U to shared memory. A chunk is 512 FMAs of about 600

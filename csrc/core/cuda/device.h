@@ -9,12 +9,18 @@
 #include "core/cuda_on_cpu/device.h"
 #endif
 
+#include <cstddef>
+
 #include "core/host_device.h"
 
 namespace fastconv {
 
 constexpr int kWarpSize = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
+
+/// Whether `blocks` blocks, each with so much shared memory, fit on a multiprocessor of compute capability 8.0, which
+/// has 164 KiB and takes one of each block's for itself. Those of 9.0 have more, of 8.6 and 8.9 less.
+constexpr bool blocks_fit(size_t shared_bytes, int blocks) { return blocks * (shared_bytes + 1024) <= 164 * 1024; }
 
 /// The block's shared memory as `T`, aligned to 1024 bytes. NaN until written, on the CPU; anything, on a GPU.
 template <class T>

@@ -44,6 +44,7 @@ struct Tile {
     Operands operands[2];
     A out[64 * kOutPitch];
   };
+  static_assert(blocks_fit(sizeof(Shared), kBlocksPerSm));
 };
 
 __device__ __forceinline__ int swizzle(int row, int k) { return row ^ (k / 4 % 4 * 8); }
