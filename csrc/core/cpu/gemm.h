@@ -49,33 +49,25 @@ FASTCONV_INLINE void step(Vec (&acc)[MR][NV], const RowPointers<MR>& a, int64_t 
   for (int j = 0; j < NV; ++j) columns[j] = load(b + j * kLanes);
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i) {
+    // With one vector the compiler would have each multiplication broadcast for itself, which was measured slower.
     const Vec row = NV == 1 ? in_register(broadcast(a.at(i, l))) : broadcast(a.at(i, l));
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) acc[i][j] = fma(row, columns[j], acc[i][j]);
   }
 }
 
-/// One run of `length` steps. B's vectors of a step are `b_stride` floats from the next step's. Small tiles sum their
-/// odd steps apart: fewer sums than multiplications under way would wait for each other.
+/// One run of `length` steps. B's vectors of a step are `b_stride` floats from the next step's. A sum is one chain for
+/// every height of tile: heights depend on the number of threads, results must not.
 template <int MR, int NV>
 FASTCONV_INLINE void accumulate(Vec (&acc)[MR][NV], const float* a, int64_t a_stride, const float* b, int64_t length,
                                 int64_t b_stride = NV * kLanes) {
-  constexpr bool kSmall = MR * NV <= 8;
   RowPointers<MR> rows(a, a_stride);
-  Vec odd[MR][NV];
-  if constexpr (kSmall) clear(odd);
   int64_t l = length;
   for (; l >= 4; l -= 4) {
 #pragma GCC unroll 4
-    for (int u = 0; u < 4; ++u) step<MR, NV>(kSmall && u % 2 ? odd : acc, rows, u, b + u * b_stride);
+    for (int u = 0; u < 4; ++u) step<MR, NV>(acc, rows, u, b + u * b_stride);
     rows.advance(4);
     b += 4 * b_stride;
-  }
-  if constexpr (kSmall) {
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) acc[i][j] = acc[i][j] + odd[i][j];
   }
   for (; l > 0; --l) {
     step<MR, NV>(acc, rows, 0, b);
