@@ -72,7 +72,8 @@ struct WinogradPlan {
     shared = cut.groups == 1 && fitting < 2 * kTileRows && (fitting < per_thread || per_thread < kTileRows);
     block = fitting;
     if (shared) {
-      // Every block reads the whole packed weight: as few of them as M of one panel allows in L2, and even ones.
+      // Every block reads the whole packed weight: as few of them as M of one panel allows in L2, and even ones; not so
+      // large that V, which all threads read, would crowd the shared cache.
       const int64_t in_l2 = least(l2 * 5 / 8 / (positions * cut.columns), 8 * kTileRows);
       block = tiles > in_l2 ? divide_up(tiles, divide_up(tiles, in_l2)) : tiles;
       chunk = cut.panels > 1 && 2 * block <= in_l2 ? 2 : 1;
