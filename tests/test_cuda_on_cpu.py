@@ -27,6 +27,7 @@ FAULTS = {
     "too_many_bytes_expected": {"deadlock"},
     "slot_not_waited_for": {"numbers", "deadlock", "refused"},
     "store_read_not_waited_for": {"numbers", "refused"},
+    "missing_proxy_fence": {"numbers"},
     "barrier_in_a_branch": {"deadlock"},
     "lane_missing_in_a_shuffle": {"deadlock"},
     "past_the_end_of_global_memory": {"address"},

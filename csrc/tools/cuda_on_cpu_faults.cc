@@ -173,6 +173,20 @@ const Case kCases[] = {
        s.box[0][threadIdx.x] = 0;
      },
      [](const float* in, int i) { return in[i]; }},
+    {"missing_proxy_fence", "numbers",
+     [](bool wrong, const float* in, float* out) {
+       auto& s = shared_memory<Memory>();
+       const TensorMap map = rows_of(out, Swizzle::kNone);
+       s.box[0][threadIdx.x] = in[threadIdx.x];
+       if (!wrong) ptx::fence_proxy_async();
+       __syncthreads();
+       if (threadIdx.x == 0) {
+         ptx::tma_store(map, s.box[0], {0, 0});
+         ptx::bulk_commit();
+         ptx::bulk_wait<0>();
+       }
+     },
+     [](const float* in, int i) { return in[i]; }},
     {"barrier_in_a_branch", "deadlock",
      [](bool wrong, const float* in, float* out) {
        if (!wrong || threadIdx.x == 0) __syncthreads();

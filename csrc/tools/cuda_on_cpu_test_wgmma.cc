@@ -71,14 +71,15 @@ bool right(const float (&d)[kN / 2], int depth, float more = 0) {
   return true;
 }
 
+/// Without `shown`, the operands are never fenced.
 template <class T, int kN, Major kMajorA, Major kMajorB>
-bool product(Swizzle of_a, Swizzle of_b) {
+bool product(Swizzle of_a, Swizzle of_b, bool shown = true) {
   const Operand a{64, kMajorA, of_a}, b{kN, kMajorB, of_b};
   bool all = true, undefined = true;
   run(kGroup, [&] {
     auto& s = shared_memory<Memory>();
     fill<T>(s.a, a, a_at), fill<T>(s.b, b, b_at);
-    ptx::fence_proxy_async();
+    if (shown) ptx::fence_proxy_async();
     __syncthreads();
     float d[kN / 2];
     for (float& x : d) x = 3;
@@ -242,6 +243,8 @@ void test_wgmma() {
   test_shifted_image();
   test_registers_and_groups();
   test_mistakes();
+  expect(!product<BFloat16, 64, Major::kK, Major::kK>(Swizzle::k128, Swizzle::k128, false),
+         "wgmma without fence_proxy_async reads what was there before");
 }
 
 }  // namespace fastconv

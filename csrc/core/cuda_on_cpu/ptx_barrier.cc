@@ -97,6 +97,11 @@ void named_barrier(unsigned id, unsigned threads, bool wait, const Where& where)
   else arrive_at_barrier(id, threads, where);
 }
 
+void show_to_async_proxy() {
+  Block& block = *current().block;
+  if (block.shared_bytes) std::memcpy(async_view(block), block.shared, block.shared_bytes);
+}
+
 bool elect(const Where& where) {
   in_warp(kFull, nullptr, [](void* const*, unsigned) {}, where);
   // Any would do on a GPU; not lane 0, so that kernels do not count on it.

@@ -1,4 +1,4 @@
-// Twins of core/cuda/ptx_barrier.h. Fences and register counts mean nothing here.
+// Twins of core/cuda/ptx_barrier.h. Register counts mean nothing here, nor do fences but that of the async proxy.
 #pragma once
 
 #include "core/cuda_on_cpu/device.h"
@@ -22,6 +22,8 @@ void* in_rank(const void* shared, unsigned rank, const Where& where);
 
 void named_barrier(unsigned id, unsigned threads, bool wait, const Where& where);
 bool elect(const Where& where);
+
+void show_to_async_proxy();
 
 }  // namespace fastconv::cuda_on_cpu
 
@@ -75,7 +77,7 @@ inline void named_barrier_arrive(unsigned id, unsigned threads, const char* file
   cuda_on_cpu::named_barrier(id, threads, false, {"named_barrier_arrive", file, line});
 }
 
-inline void fence_proxy_async() {}
+inline void fence_proxy_async() { cuda_on_cpu::show_to_async_proxy(); }
 inline bool elect_one(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   return cuda_on_cpu::elect({"elect_one", file, line});
 }

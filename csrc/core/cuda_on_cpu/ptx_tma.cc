@@ -132,10 +132,9 @@ struct Targets {
     for (unsigned rank = 0; rank < grid().cluster.count(); ++rank)
       if (mask >> rank & 1) ranks.push_back(rank);
   }
-  char* shared_of(unsigned rank) const { return block_of_rank(rank).shared; }
   void landed(size_t bytes, const Where& where) const {
     for (unsigned rank : ranks)
-      change_mbarrier(reinterpret_cast<uint64_t*>(shared_of(rank) + barrier), 0, -static_cast<int64_t>(bytes), where);
+      change_mbarrier(reinterpret_cast<uint64_t*>(block_of_rank(rank).shared + barrier), 0, -static_cast<int64_t>(bytes), where);
   }
 };
 
@@ -167,15 +166,12 @@ void begin_load(void* shared, const TensorMap& map, const int* at, int rank, con
     check_im2col(fields, at, tap, where);
     taps.assign(tap, tap + rank - 2);
   }
-  for (unsigned to : targets.ranks) std::memset(targets.shared_of(to) + targets.box, 0xff, fields.bytes());
+  for (unsigned to : targets.ranks) poison_shared(block_of_rank(to), targets.box, fields.bytes());
   later([=] {
     check_still_running(where);
     for_each_row(fields, first, taps.data(), [&](size_t row, const Coordinates& place) {
       for_each_piece(fields, targets.box, row, place, [&](size_t offset, const char* from, size_t bytes) {
-        for (unsigned to : targets.ranks) {
-          if (from) std::memcpy(targets.shared_of(to) + offset, from, bytes);
-          else std::memset(targets.shared_of(to) + offset, 0, bytes);
-        }
+        for (unsigned to : targets.ranks) land_in_shared(block_of_rank(to), offset, from, bytes);
       });
     });
     targets.landed(fields.bytes(), where);
@@ -188,10 +184,11 @@ void begin_bulk_load(void* shared, const void* global, unsigned bytes, uint64_t*
   check_shared(barrier, 8, 8, where);
   if (!aligned(global, 16)) fail("an address in global memory not aligned to 16", where);
   const Targets targets(shared, barrier, 0, where);
-  std::memset(shared, 0xff, bytes);
-  later([=] {
+  Block& block = *current().block;
+  poison_shared(block, targets.box, bytes);
+  later([=, &block] {
     check_still_running(where);
-    std::memcpy(shared, global, bytes);
+    land_in_shared(block, targets.box, static_cast<const char*>(global), bytes);
     targets.landed(bytes, where);
   });
 }
@@ -201,14 +198,15 @@ void begin_store(const TensorMap& map, const void* shared, const int* at, int ra
   check_shared(shared, fields.bytes(), 128, where);
   Coordinates first = {};
   std::copy(at, at + rank, first.axis);
-  const char* const memory = current().block->shared;
-  const size_t box = static_cast<size_t>(static_cast<const char*>(shared) - memory);
+  Block& block = *current().block;
+  const size_t box = static_cast<size_t>(static_cast<const char*>(shared) - block.shared);
   auto& stores = current().bulk_stores;
   if (!stores) stores = std::make_shared<BulkStores>();
   const auto store = std::make_shared<BulkStores::Store>();
   stores->open_group.push_back(store);
-  later([=] {
+  later([=, &block] {
     check_still_running(where);
+    const char* const memory = async_view(block);
     std::vector<char> elements;
     for_each_row(fields, first, nullptr, [&](size_t row, const Coordinates& place) {
       for_each_piece(fields, box, row, place, [&](size_t offset, const char*, size_t bytes) {

@@ -95,16 +95,16 @@ struct Operand {
   }
 };
 
-float read_element(const Block& block, const Operand& operand, size_t mn, size_t k, bool mn_major, bool bfloat16,
+float read_element(Block& block, const Operand& operand, size_t mn, size_t k, bool mn_major, bool bfloat16,
                    const Where& where) {
-  const char* place = block.shared + operand.place(mn, k, mn_major);
-  if (!in_shared(block, place, 2)) fail("an operand of wgmma beyond the block's shared memory", where);
+  const size_t place = operand.place(mn, k, mn_major);
+  if (!in_shared(block, block.shared + place, 2)) fail("an operand of wgmma beyond the block's shared memory", where);
   uint16_t bits;
-  std::memcpy(&bits, place, 2);
+  std::memcpy(&bits, async_view(block) + place, 2);
   return bfloat16 ? to_float(BFloat16{bits}) : to_float(Float16{bits});
 }
 
-void multiply(const Block& block, Product& product) {
+void multiply(Block& block, Product& product) {
   const WgmmaCall& call = product.call;
   const Where& where = product.where;
   Sums& sums = *product.sums;
@@ -152,7 +152,7 @@ void wgmma(const WgmmaCall& call, const Where& where) {
   in_warp(kFull, nullptr, [](void* const*, unsigned) {}, where);
   WgmmaGroups& own = own_groups();
   WarpGroup& group = own_warp_group();
-  const Block& block = *current().block;
+  Block& block = *current().block;
   if ((current().linear / kGroup + 1) * kGroup > block.threads.size()) fail("half a warpgroup", where);
   const size_t index = own.asked++;
   if (index == group.products.size()) {

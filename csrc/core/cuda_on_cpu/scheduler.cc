@@ -128,6 +128,7 @@ void set_up_cluster(Run& run, const Dim3& first) {
     if (g.shared_bytes && posix_memalign(&memory, 1024, g.shared_bytes)) throw std::bad_alloc();
     if (memory) std::memset(memory, 0xff, g.shared_bytes);
     block.shared = static_cast<char*>(memory);
+    block.async_view.clear();
     for (unsigned i = 0; i < count; ++i) {
       Thread& thread = block.threads[i];
       thread.index = {i % g.block.x, i / g.block.x % g.block.y, i / (g.block.x * g.block.y)};

@@ -93,6 +93,7 @@ class Block {
   unsigned alive = 0;
   char* shared = nullptr;
   size_t shared_bytes = 0;
+  std::vector<char> async_view;  // shared.h
 };
 
 /// The thread that runs.

@@ -1,7 +1,8 @@
-// Addresses in shared memory, checked as the instructions that take them want.
+// Shared memory as instructions take it: addresses, checked, and what bulk copies and wgmma see of it.
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 #include "core/cuda_on_cpu/scheduler.h"
@@ -25,6 +26,25 @@ inline void check_shared(const void* address, size_t bytes, size_t alignment, co
          where);
   if (!aligned(address, alignment))
     fail("an address in shared memory not aligned to " + std::to_string(alignment), where);
+}
+
+/// The block's shared memory as bulk copies and wgmma (PTX's async proxy) see it: what threads wrote is not there before
+/// a fence_proxy_async after it. A fence shows what all threads wrote, where a GPU's shows its own thread's.
+inline char* async_view(Block& block) {
+  if (block.async_view.empty()) block.async_view.assign(block.shared_bytes, '\xff');
+  return block.async_view.data();
+}
+
+/// What a bulk copy brings: `bytes` from `from`, or zeros. Threads see it too.
+inline void land_in_shared(Block& block, size_t offset, const char* from, size_t bytes) {
+  for (char* memory : {block.shared, async_view(block)}) {
+    if (from) std::memcpy(memory + offset, from, bytes);
+    else std::memset(memory + offset, 0, bytes);
+  }
+}
+/// The same bytes from when the copy begins until they land.
+inline void poison_shared(Block& block, size_t offset, size_t bytes) {
+  for (char* memory : {block.shared, async_view(block)}) std::memset(memory + offset, 0xff, bytes);
 }
 
 }  // namespace fastconv::cuda_on_cpu
