@@ -126,6 +126,14 @@ void test_clusters() {
                       }),
              "cluster_sync"),
          "a cluster that not all reach");
+  expect(has(error_of({.threads = 32, .blocks = 2, .cluster = 2, .shared_bytes = kShared},
+                      [] {
+                        if (blockIdx.x) return;
+                        cuda_on_cpu::wait_until([] { return cuda_on_cpu::block_of_rank(1).alive == 0; }, {});
+                        ptx::mbarrier_arrive_at_rank(&shared_memory<Memory>().full, 1);
+                      }),
+             "has ended"),
+         "an arrival at a block that has ended");
 }
 
 }  // namespace

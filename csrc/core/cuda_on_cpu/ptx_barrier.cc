@@ -87,6 +87,7 @@ void arrive_after_copies(uint64_t* barrier, const Where& where) {
 void* in_rank(const void* shared, unsigned rank, const Where& where) {
   check_shared(shared, 1, 1, where);
   if (rank >= grid().cluster.count()) fail("a rank outside the cluster", where);
+  if (block_of_rank(rank).alive == 0) fail("the block of that rank has ended", where);
   return block_of_rank(rank).shared + (static_cast<const char*>(shared) - current().block->shared);
 }
 

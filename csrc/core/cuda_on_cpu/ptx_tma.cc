@@ -133,8 +133,11 @@ struct Targets {
       if (mask >> rank & 1) ranks.push_back(rank);
   }
   void landed(size_t bytes, const Where& where) const {
-    for (unsigned rank : ranks)
-      change_mbarrier(reinterpret_cast<uint64_t*>(block_of_rank(rank).shared + barrier), 0, -static_cast<int64_t>(bytes), where);
+    for (unsigned rank : ranks) {
+      if (block_of_rank(rank).alive == 0) fail("a block ended before a bulk copy to it was done", where);
+      change_mbarrier(reinterpret_cast<uint64_t*>(block_of_rank(rank).shared + barrier), 0,
+                      -static_cast<int64_t>(bytes), where);
+    }
   }
 };
 

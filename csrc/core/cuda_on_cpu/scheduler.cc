@@ -43,6 +43,7 @@ struct Run {
   Context scheduler;
   Thread* current = nullptr;
   Random random{first_seed()};
+  size_t slow = 0;        // the rank of a cluster's block that seldom gets its turn, or none
   size_t laziness = 8;    // asynchronous work is done about once in so many turns
   uint64_t progress = 0;  // counts whatever may end a wait
   unsigned alive = 0;
@@ -110,6 +111,7 @@ void set_up_cluster(Run& run, const Dim3& first) {
   run.ready.clear(), run.polling.clear(), run.asynchronous.clear();
   run.at_cluster = 0;
   run.laziness = size_t{2} << 3 * run.random.below(4);  // from nearly at once to when nothing else can go on
+  run.slow = blocks > 1 ? run.random.below(blocks + 1) : blocks;
   run.alive = count * blocks;
   while (run.fibers.size() < run.alive) run.fibers.push_back(std::make_unique<Fiber>());
   for (unsigned rank = 0; rank < blocks; ++rank) {
@@ -161,7 +163,8 @@ void run_cluster(Run& run) {
   uint64_t polled_at = ~uint64_t{0};
   while (run.alive > 0 && run.error.empty()) {
     if (!run.asynchronous.empty() && (run.ready.empty() || run.random.below(run.laziness) == 0)) run_asynchronous(run);
-    if (run.ready.empty() || (!run.polling.empty() && run.random.below(16) == 0)) {
+    // Polling goes on only where something has changed: hundreds that poll in vain would never leave `ready` empty.
+    if (run.ready.empty() || (!run.polling.empty() && run.progress != polled_at && run.random.below(16) == 0)) {
       if (run.ready.empty() && (run.polling.empty() || run.progress == polled_at) && run.asynchronous.empty()) {
         run.error = deadlock_text(run.cluster);
         break;
@@ -170,7 +173,8 @@ void run_cluster(Run& run) {
       for (Thread* thread : std::exchange(run.polling, {})) make_ready(*thread);
       if (run.ready.empty()) continue;
     }
-    const size_t at = run.random.below(run.ready.size());
+    size_t at = run.random.below(run.ready.size());
+    while (run.ready[at]->block->rank == run.slow && run.random.below(8) != 0) at = run.random.below(run.ready.size());
     run.current = run.ready[at];
     run.ready[at] = run.ready.back();
     run.ready.pop_back();

@@ -1,9 +1,10 @@
 // Runs the blocks of a grid with one fiber a thread, in a random order that a seed decides.
 //
 // A fiber runs until it waits: at a barrier, in an operation of its whole warp, for an mbarrier. Then any other that
-// can run is taken. Blocks come in random order too; the blocks of a cluster run together. What is asynchronous on a
-// GPU (bulk copies) is done at a random moment between its start and the wait that needs it. Memory that a block has
-// not written is NaN. If nothing can go on, the run ends with an error that says where each thread waits.
+// can run is taken. Blocks come in random order too; the blocks of a cluster run together, at times one far behind.
+// What is asynchronous on a GPU (bulk copies) is done at a random moment between its start and the wait that needs it.
+// Memory that a block has not written is NaN. If nothing can go on, the run ends with an error that says where each
+// thread waits.
 #pragma once
 
 #include <cstddef>

@@ -28,8 +28,8 @@ inline void check_shared(const void* address, size_t bytes, size_t alignment, co
     fail("an address in shared memory not aligned to " + std::to_string(alignment), where);
 }
 
-/// The block's shared memory as bulk copies and wgmma (PTX's async proxy) see it: what threads wrote is not there before
-/// a fence_proxy_async after it. A fence shows what all threads wrote, where a GPU's shows its own thread's.
+/// The block's shared memory as bulk copies and wgmma (PTX's async proxy) see it: what threads wrote is not there
+/// before a fence_proxy_async after it. A fence shows what all threads wrote, where a GPU's shows its own thread's.
 inline char* async_view(Block& block) {
   if (block.async_view.empty()) block.async_view.assign(block.shared_bytes, '\xff');
   return block.async_view.data();
