@@ -30,6 +30,16 @@ inline void check_cuda(cudaError_t error, const char* name, const ConvProblem& p
   throw std::runtime_error(std::string("fastconv: ") + name + " on " + encode(problem) + ": " +
                            cudaGetErrorString(error));
 }
+
+/// Lets `kernel` ask for all the shared memory that the current device gives a block: what one launch needs would bind
+/// a larger one that another thread is about to make.
+inline cudaError_t allow_all_shared_memory(const void* kernel) {
+  int device = 0, most = 0;
+  if (const cudaError_t error = cudaGetDevice(&device)) return error;
+  if (const cudaError_t error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device))
+    return error;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+}
 #endif
 
 /// Runs `kernel(arguments...)` for every thread of the grid; an empty grid runs nothing. Throws std::runtime_error
@@ -40,9 +50,7 @@ void launch(const char* name, const ConvProblem& problem, void (*kernel)(Paramet
   if (at.grid.x == 0 || at.grid.y == 0 || at.grid.z == 0) return;
 #if defined(__CUDACC__)
   if (at.shared_bytes > 48 * 1024)
-    check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(at.shared_bytes)),
-               name, problem);
+    check_cuda(allow_all_shared_memory(reinterpret_cast<const void*>(kernel)), name, problem);
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(at.grid.x, at.grid.y, at.grid.z);
   config.blockDim = dim3(at.block.x, at.block.y, at.block.z);

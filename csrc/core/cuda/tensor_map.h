@@ -114,7 +114,12 @@ template <class Function>
 Function* driver_function(const char* name) {
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
-  cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault, &result);
+#if CUDART_VERSION >= 12050
+  const cudaError_t error = cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault, &result);
+#else
+  const cudaError_t error = cudaGetDriverEntryPoint(name, &found, cudaEnableDefault, &result);
+#endif
+  require(error == cudaSuccess, "CUDA cannot be asked for the driver's functions");
   require(result == cudaDriverEntryPointSuccess && found, "the driver is older than CUDA 12");
   return reinterpret_cast<Function*>(found);
 }
