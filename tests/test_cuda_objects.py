@@ -29,6 +29,7 @@ INSTRUCTIONS = {
     r"_(igemm|grouped)_nhwc_sm80$|(fprop|dgrad)_(igemm|grouped)_tf32_": ["LDSM"],
     r"_depthwise_nhwc_": [r"LDG\.E\.128"],
     r"_sm90a$": ["HGMMA", "UTMALDG"],
+    r"fprop_igemm_nhwc_sm90a$": [r"UTMALDG\.4D\.IM2COL\.MULTICAST"],
     # Both operands lie as pixels by channels.
     r"wgrad_igemm_nhwc_sm90a$": [r"HGMMA[^;]*\.tnspA\.tnspB", r"UTMALDG\.4D\.IM2COL"],
 }

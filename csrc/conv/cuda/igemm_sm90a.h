@@ -6,6 +6,10 @@
 // The first two multiply, kM / 2 pixels each, and give a slot back when the product after it has begun.
 // Channels are outside, taps inside: the pixels that a tap shares with the tap before are still in L2.
 //
+// L2 gives a multiprocessor less than wgmma can take in. Where K has an even number of tiles, two blocks of a cluster
+// take neighbours of the same pixels: each loads half of the pixels, into both. A slot is free when the consumers of
+// both have given it back.
+//
 // Rows of a slot are 128 bytes, swizzled, as wgmma takes K-major operands. What the channel box reaches beyond C is
 // zero in both operands, what the filter box reaches beyond K is not stored.
 #pragma once
@@ -20,15 +24,17 @@
 namespace fastconv {
 namespace {
 
-template <class Element, int kTileM, int kTileN>
+template <class Element, int kTileM, int kTileN, int kBlocksOfCluster = 1>
 struct HopperTile {
   using T = Element;
+  static constexpr int kCluster = kBlocksOfCluster;  // blocks that share their pixels
   static constexpr int kM = kTileM, kN = kTileN, kDepth = kHopperDepth, kRowBytes = 2 * kDepth;
   static constexpr int kGroup = 128, kConsumers = 2, kThreads = (kConsumers + 1) * kGroup;
   static constexpr int kConsumerWarps = kConsumers * kGroup / kWarpSize;
   static constexpr int kBlocks = kM / kConsumers / 64;  // of wgmma's 64 rows, a warpgroup
   static constexpr int kSlots = 192 * 1024 / ((kM + kN) * kRowBytes);
-  static_assert(kBlocks * 64 * kConsumers == kM && kSlots >= 4);
+  static constexpr int kLoadedM = kM / kCluster;  // pixels that a block loads
+  static_assert(kBlocks * 64 * kConsumers == kM && kSlots >= 4 && kLoadedM % 8 == 0);
 
   struct Slot {
     alignas(1024) unsigned char a[kM * kRowBytes], b[kN * kRowBytes];
@@ -53,26 +59,61 @@ struct RingPlace {
   }
 };
 
+/// The tiles of a block: clusters take turns, a step of the walk is a tile of pixels and kCluster tiles of filters.
+template <class Tile>
+struct HopperWalk {
+  int step, rank;
+  __device__ __forceinline__ HopperWalk()
+      : step(static_cast<int>(blockIdx.x) / Tile::kCluster), rank(static_cast<int>(blockIdx.x) % Tile::kCluster) {}
+  __device__ __forceinline__ bool more(const HopperShape& p) const { return step < p.steps; }
+  __device__ __forceinline__ void next() { step += static_cast<int>(gridDim.x) / Tile::kCluster; }
+  /// The first pixel, and the first filter.
+  __device__ __forceinline__ int first_m(const HopperShape& p, int* first_n) const {
+    int tile_m;
+    *first_n = (p.by_steps_n.divmod(step, &tile_m) * Tile::kCluster + rank) * Tile::kN;
+    return tile_m * Tile::kM;
+  }
+};
+
 template <class Tile>
 __device__ __forceinline__ void load_tiles(const HopperShape& p, const TensorMap& x, const TensorMap& filter) {
+  constexpr uint16_t kAllRanks = (1u << Tile::kCluster) - 1;
   auto& s = shared_memory<typename Tile::Shared>();
   RingPlace<Tile::kSlots> place;
-  for (int tile = static_cast<int>(blockIdx.x); tile < p.tiles; tile += static_cast<int>(gridDim.x)) {
-    int tile_m, row, n;
-    const int tile_n = p.by_tiles_n.divmod(tile, &tile_m);
-    const int q = p.by_q.divmod(tile_m * Tile::kM, &row);
+  for (HopperWalk<Tile> walk; walk.more(p); walk.next()) {
+    int first_n, row, n;
+    const int loaded = walk.rank * Tile::kLoadedM;  // from the first pixel on
+    const int q = p.by_q.divmod(walk.first_m(p, &first_n) + loaded, &row);
     const int h = p.by_p.divmod(row, &n) * p.stride_h - p.pad_h, w = q * p.stride_w - p.pad_w;
     for (int c = 0; c < p.C; c += Tile::kDepth)
       for (int r = 0; r < p.R; ++r)
         for (int tap_s = 0; tap_s < p.S; ++tap_s) {
+          auto& slot = s.slots[place.slot];
+          uint64_t* const full = &s.full[place.slot];
           ptx::mbarrier_wait(&s.empty[place.slot], place.parity ^ 1);
-          ptx::mbarrier_arrive_expect_tx(&s.full[place.slot], Tile::kSlotBytes);
+          ptx::mbarrier_arrive_expect_tx(full, Tile::kSlotBytes);
           const uint16_t tap[2] = {static_cast<uint16_t>(tap_s * p.dilation_w),
                                    static_cast<uint16_t>(r * p.dilation_h)};
-          ptx::tma_load_im2col<4>(s.slots[place.slot].a, x, {c, w, h, n}, tap, &s.full[place.slot]);
-          ptx::tma_load<3>(s.slots[place.slot].b, filter, {c, r * p.S + tap_s, tile_n * Tile::kN}, &s.full[place.slot]);
+          if constexpr (Tile::kCluster == 1) ptx::tma_load_im2col<4>(slot.a, x, {c, w, h, n}, tap, full);
+          else
+            ptx::tma_load_im2col_multicast<4>(slot.a + loaded * Tile::kRowBytes, x, {c, w, h, n}, tap, full, kAllRanks);
+          ptx::tma_load<3>(slot.b, filter, {c, r * p.S + tap_s, first_n}, full);
           place.next();
         }
+  }
+  // The other block gives slots back to this one, which must not have ended.
+  if constexpr (Tile::kCluster > 1)
+    for (int i = 0; i < Tile::kSlots; ++i, place.next()) ptx::mbarrier_wait(&s.empty[place.slot], place.parity ^ 1);
+}
+
+/// A warp has no more use for a slot: said to every block that loads into it.
+template <class Tile>
+__device__ __forceinline__ void give_back(uint64_t* empty) {
+  const unsigned lane = threadIdx.x % kWarpSize;
+  if constexpr (Tile::kCluster == 1) {
+    if (lane == 0) ptx::mbarrier_arrive(empty);
+  } else if (lane < Tile::kCluster) {
+    ptx::mbarrier_arrive_at_rank(empty, lane);
   }
 }
 
@@ -83,7 +124,6 @@ __device__ __forceinline__ void multiply_tile(const HopperShape& p, float (&sum)
   auto& s = shared_memory<typename Tile::Shared>();
   const int group = static_cast<int>(threadIdx.x) / Tile::kGroup;
   const int steps = (p.C + Tile::kDepth - 1) / Tile::kDepth * p.R * p.S;
-  const bool speaks = threadIdx.x % kWarpSize == 0;
   int before = 0;
   for (int step = 0; step < steps; ++step) {
     ptx::mbarrier_wait(&s.full[place.slot], place.parity);
@@ -100,14 +140,14 @@ __device__ __forceinline__ void multiply_tile(const HopperShape& p, float (&sum)
                                                       ptx::advance(b, 32 * k), step > 0 || k > 0);
     ptx::wgmma_commit();
     ptx::wgmma_wait<1>();
-    if (speaks && step > 0) ptx::mbarrier_arrive(&s.empty[before]);
+    if (step > 0) give_back<Tile>(&s.empty[before]);
     before = place.slot;
     place.next();
   }
   ptx::wgmma_wait<0>();
 #pragma unroll
   for (int i = 0; i < Tile::kBlocks; ++i) ptx::wgmma_keep_order(sum[i]);
-  if (speaks) ptx::mbarrier_arrive(&s.empty[before]);
+  give_back<Tile>(&s.empty[before]);
 }
 
 /// 16 rows x 64 channels of a warp at a time go through its slab and come back as chunks of 8 channels: residual and
@@ -171,13 +211,14 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   if (threadIdx.x == 0) {
     for (int i = 0; i < Tile::kSlots; ++i) {
       ptx::mbarrier_init(&s.full[i], 1);
-      ptx::mbarrier_init(&s.empty[i], Tile::kConsumerWarps);
+      ptx::mbarrier_init(&s.empty[i], Tile::kConsumerWarps * Tile::kCluster);
     }
     ptx::fence_mbarrier_init();
     ptx::prefetch_tensor_map(x);
     ptx::prefetch_tensor_map(filter);
   }
-  __syncthreads();
+  if constexpr (Tile::kCluster == 1) __syncthreads();
+  else ptx::cluster_sync();
   if (threadIdx.x >= Tile::kConsumers * Tile::kGroup) {
     ptx::decrease_max_registers<40>();
     if (threadIdx.x == Tile::kConsumers * Tile::kGroup) load_tiles<Tile>(p, x, filter);
@@ -185,12 +226,12 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   }
   ptx::increase_max_registers<232>();
   RingPlace<Tile::kSlots> place;
-  for (int tile = static_cast<int>(blockIdx.x); tile < p.tiles; tile += static_cast<int>(gridDim.x)) {
-    int tile_m;
-    const int tile_n = p.by_tiles_n.divmod(tile, &tile_m);
+  for (HopperWalk<Tile> walk; walk.more(p); walk.next()) {
+    int first_n;
+    const int first_m = walk.first_m(p, &first_n);
     float sum[Tile::kBlocks][Tile::kN / 2];
     multiply_tile<Tile>(p, sum, place);
-    store_sums<Tile>(p, tile_m * Tile::kM, tile_n * Tile::kN, sum, out, epilogue);
+    store_sums<Tile>(p, first_m, first_n, sum, out, epilogue);
   }
 }
 
@@ -201,34 +242,24 @@ inline int64_t hopper_tiles(const ConvProblem& p, int64_t m, int64_t n) {
 template <class Tile>
 void launch_hopper(const char* name, const ConvProblem& p, const void* krsc, const ConvArgs& args, int processors) {
   const auto i = [](int64_t value) { return static_cast<int>(value); };
-  const int tiles = i(hopper_tiles(p, Tile::kM, Tile::kN)), tiles_n = i((p.K + Tile::kN - 1) / Tile::kN);
-  const HopperShape shape = {i(p.N * p.P * p.Q),
-                             i(p.K),
-                             i(p.C),
-                             i(p.R),
-                             i(p.S),
-                             i(p.stride_h),
-                             i(p.stride_w),
-                             i(p.pad_h),
-                             i(p.pad_w),
-                             i(p.dilation_h),
-                             i(p.dilation_w),
-                             tiles_n,
-                             tiles,
-                             FastDivmod(tiles_n),
-                             FastDivmod(i(p.Q)),
-                             FastDivmod(i(p.P))};
+  constexpr int kFilters = Tile::kN * Tile::kCluster;  // of a step
+  const int steps = i(hopper_tiles(p, Tile::kM, kFilters)), steps_n = i((p.K + kFilters - 1) / kFilters);
+  const HopperShape shape = {
+      i(p.N * p.P * p.Q), i(p.K),     i(p.C),          i(p.R),          i(p.S), i(p.stride_h),       i(p.stride_w),
+      i(p.pad_h),         i(p.pad_w), i(p.dilation_h), i(p.dilation_w), steps,  FastDivmod(steps_n), FastDivmod(i(p.Q)),
+      FastDivmod(i(p.P))};
   TensorMap x, filter;
   try {
-    x = map_of_pixels(p, args.x, Tile::kM);
+    x = map_of_pixels(p, args.x, Tile::kLoadedM);
     filter = map_of_filter(p, krsc, Tile::kN);
   } catch (const std::runtime_error& error) {
     throw std::runtime_error(std::string(error.what()) + " (" + name + " on " + encode(p) + ")");
   }
   launch(name, p, igemm_hopper<Tile>,
-         {.grid = {static_cast<unsigned>(std::min(tiles, processors))},
+         {.grid = {static_cast<unsigned>(std::min(steps, std::max(processors / Tile::kCluster, 1)) * Tile::kCluster)},
           .block = {Tile::kThreads},
           .shared_bytes = sizeof(typename Tile::Shared),
+          .cluster = {Tile::kCluster},
           .stream = args.stream},
          shape, x, filter, static_cast<typename Tile::T*>(args.out), args.epilogue);
 }
@@ -239,8 +270,10 @@ void run_igemm_hopper(const char* name, const ConvProblem& p, const ConvArgs& ar
   if (p.y_elements() == 0) return;
   const T* krsc = krsc_of<T>(name, p, args);
   const int processors = multiprocessors();
-  if (p.K > 64 && hopper_tiles(p, 256, 128) >= processors)
+  if (p.K > 64 && hopper_tiles(p, 256, 128) >= processors) {
+    if ((p.K + 127) / 128 % 2 == 0) return launch_hopper<HopperTile<T, 256, 128, 2>>(name, p, krsc, args, processors);
     return launch_hopper<HopperTile<T, 256, 128>>(name, p, krsc, args, processors);
+  }
   if (hopper_tiles(p, 256, 64) >= processors)
     return launch_hopper<HopperTile<T, 256, 64>>(name, p, krsc, args, processors);
   launch_hopper<HopperTile<T, 128, 64>>(name, p, krsc, args, processors);

@@ -15,8 +15,8 @@ namespace {
 struct HopperShape {
   int gemm_m, K, C, R, S;
   int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-  int tiles_n, tiles;
-  FastDivmod by_tiles_n, by_q, by_p;
+  int steps;  // of the walk over tiles
+  FastDivmod by_steps_n, by_q, by_p;
 };
 
 /// Channels of a step of gemm_k: 128 bytes.
