@@ -24,7 +24,7 @@ endforeach()
 
 if(FASTCONV_TOOLS)
   add_executable(kernel_test_cuda_on_cpu csrc/tools/kernel_test.cc)
-  target_compile_definitions(kernel_test_cuda_on_cpu PRIVATE FASTCONV_TOOL_CUDA FASTCONV_CUDA_ON_CPU)
+  target_compile_definitions(kernel_test_cuda_on_cpu PRIVATE FASTCONV_TOOL_CUDA)
   target_link_libraries(kernel_test_cuda_on_cpu PRIVATE fastconv_cuda_on_cpu)
 
   # The emulator against cases worked by hand, and planted faults that it must catch.

@@ -1,19 +1,24 @@
 // Every row on every shape of the files it accepts, against the reference in double: no torch, no Python.
 //
-//   kernel_test fastconv/testing/shapes/basic.txt [--kernel substring] [--threads n] [--seeds n]
+//   kernel_test fastconv/testing/shapes/basic.txt [--kernel substring] [--threads n] [--seeds n] [--most n]
 //
 // The same source is kernel_test_cuda, for the CUDA rows on a GPU, and kernel_test_cuda_on_cpu, for them without one:
-// there `--seeds` orders of execution are tried, and every shape in every dtype.
+// there `--seeds` orders of execution are tried, and every shape in every dtype. `--most`: the first n problems of each
+// row alone.
 //
 // Integers first (equal for exact rows and F(2x2)), then reals against the bound of fastconv/testing/tolerance.py.
 // Outputs start as NaN; buffers end where their data ends, so that sanitizers see a step outside.
 
 #include <cmath>
 #include <cstdio>
+#include <limits>
 
 #include "core/cpu/machine.h"
 #include "core/cpu/thread_pool.h"
 #include "tools/cases.h"
+#if defined(FASTCONV_TOOL_GPU)
+#include "tools/on_gpu.h"
+#endif
 
 namespace fastconv {
 namespace {
@@ -100,10 +105,16 @@ void run_row(const ConvRow& row, const ConvProblem& p, ConvArgs args) {
     args.packed = packed.data();
   }
 #endif
-  Bytes workspace(row.kernel->workspace ? row.kernel->workspace(p) : 0);
+  const size_t scratch = row.kernel->workspace ? row.kernel->workspace(p) : 0;
+#if defined(FASTCONV_TOOL_GPU)
+  const OnGpu gpu(row.direction, p, args, scratch);
+  row.kernel->run(p, gpu.args());
+  gpu.copy_back();
+#else
+  Bytes workspace(scratch);
   args.workspace = workspace.data();
   row.kernel->run(p, args);
-  synchronize();
+#endif
 }
 
 bool check(const ConvRow& row, const Case& one, const Setting& setting) {
@@ -200,11 +211,13 @@ int main_checked(int argc, char** argv) {
   std::string kernel;
   int threads = 2;
   uint64_t seeds = 1;
+  int64_t most = std::numeric_limits<int64_t>::max();
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--kernel" && i + 1 < argc) kernel = argv[++i];
     else if (word == "--threads" && i + 1 < argc) threads = std::atoi(argv[++i]);
     else if (word == "--seeds" && i + 1 < argc) seeds = std::strtoull(argv[++i], nullptr, 10);
+    else if (word == "--most" && i + 1 < argc) most = std::atoll(argv[++i]);
     else files.push_back(word);
   }
   use_threads(threads);
@@ -215,7 +228,7 @@ int main_checked(int argc, char** argv) {
     if (std::string(row.name).find(kernel) == std::string::npos || tool_why_not(row.target)) continue;
     int64_t taken = 0;
     for (const Case& one : cases) {
-      if (tool_why_not(row, one.problem)) continue;
+      if (taken == most || tool_why_not(row, one.problem)) continue;
       ++taken;
       for (uint64_t seed = 1; seed <= seeds; ++seed) {
         set_seed(seed);
@@ -236,6 +249,7 @@ int main_checked(int argc, char** argv) {
 }  // namespace fastconv
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // who stops a test that hangs wants to see how far it came
   try {
     return fastconv::main_checked(argc, argv);
   } catch (const std::exception& error) {

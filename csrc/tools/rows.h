@@ -1,5 +1,5 @@
-// The rows that this build of the tools is about, and where their operands lie: the CPU's; or CUDA's
-// (FASTCONV_TOOL_CUDA), on a GPU or on core/cuda_on_cpu.
+// The rows that this build of the tools is about: the CPU's; or CUDA's (FASTCONV_TOOL_CUDA), on a GPU
+// (FASTCONV_TOOL_GPU) or on core/cuda_on_cpu. And memory.
 #pragma once
 
 #include <cstdlib>
@@ -12,10 +12,10 @@
 
 #if defined(FASTCONV_TOOL_CUDA)
 #include "conv/cuda/conv.h"
-#if defined(FASTCONV_CUDA_ON_CPU)
-#include "core/cuda_on_cpu/scheduler.h"
-#else
+#if defined(FASTCONV_TOOL_GPU)
 #include <cuda_runtime_api.h>
+#else
+#include "core/cuda_on_cpu/scheduler.h"
 #endif
 #endif
 
@@ -34,7 +34,7 @@ inline std::span<const ConvRow> tool_rows() { return conv_rows(); }
 inline const char* tool_why_not(const ConvRow& row, const ConvProblem& problem) { return why_not(row, problem); }
 #endif
 
-#if defined(FASTCONV_TOOL_CUDA) && !defined(FASTCONV_CUDA_ON_CPU)
+#if defined(FASTCONV_TOOL_GPU)
 inline void check(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
 }
@@ -46,19 +46,10 @@ inline const char* tool_why_not(Target target) {
   return major >= 8 ? nullptr : "this GPU is older than sm_80";
 }
 inline void set_seed(uint64_t) {}
-inline void synchronize() { check(cudaDeviceSynchronize()); }
-/// Memory that the CPU and the GPU share.
-inline void* allocate(size_t, size_t bytes) {
-  void* memory = nullptr;
-  check(cudaMallocManaged(&memory, bytes ? bytes : 1));
-  return memory;
-}
-inline void release(void* memory) { cudaFree(memory); }
-/// Memory of the GPU alone, for timing.
-struct Release {
-  void operator()(void* memory) const { release(memory); }
+struct GpuRelease {
+  void operator()(void* memory) const { cudaFree(memory); }
 };
-using GpuMemory = std::unique_ptr<void, Release>;
+using GpuMemory = std::unique_ptr<void, GpuRelease>;
 inline GpuMemory gpu_memory(size_t bytes) {
   void* memory = nullptr;
   check(cudaMalloc(&memory, bytes ? bytes : 1));
@@ -91,21 +82,19 @@ class GpuTimer {
  private:
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
 };
-#else
-#if defined(FASTCONV_TOOL_CUDA)
+#elif defined(FASTCONV_TOOL_CUDA)
 inline const char* tool_why_not(Target) { return nullptr; }
 inline void set_seed(uint64_t seed) { cuda_on_cpu::set_seed(seed); }
 #else
 inline const char* tool_why_not(Target target) { return why_not(target); }
 inline void set_seed(uint64_t) {}
 #endif
-inline void synchronize() {}
+
 inline void* allocate(size_t alignment, size_t bytes) {
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, bytes ? bytes : 1)) throw std::bad_alloc();
   return memory;
 }
 inline void release(void* memory) { std::free(memory); }
-#endif
 
 }  // namespace fastconv
