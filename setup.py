@@ -1,7 +1,8 @@
 """Drives CMake; everything else about the package is in pyproject.toml.
 
 Environment: FASTCONV_SKIP_NATIVE=1 (pure Python), FASTCONV_CUDA=AUTO|ON|OFF, FASTCONV_CUDA_LIBRARY (CUDA kernels
-built elsewhere), MAX_JOBS, CXX, FASTCONV_TORCH_DIR (the torch package whose headers are used; default this
+built elsewhere), FASTCONV_CUDA_ON_CPU=OFF (an editable install without the module that runs CUDA kernels on the CPU,
+which only tests use), MAX_JOBS, CXX, FASTCONV_TORCH_DIR (the torch package whose headers are used; default this
 environment's).
 """
 
@@ -56,10 +57,12 @@ class CMakeBuild(build_ext):
         # The environment's own tools, which are pinned, come before the system's.
         search = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
         cmake, ninja = (shutil.which(tool, path=search) or tool for tool in ("cmake", "ninja"))
+        # For tests; no wheel has it.
+        emulator = os.environ.get("FASTCONV_CUDA_ON_CPU", "ON").upper() if in_place else "OFF"
         configure = [
             cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
             "-DFASTCONV_TOOLS=OFF",
-            f"-DFASTCONV_CUDA_ON_CPU_MODULE={'ON' if in_place else 'OFF'}",  # for tests; no wheel has it
+            f"-DFASTCONV_CUDA_ON_CPU_MODULE={emulator}",
             f"-DFASTCONV_CUDA={os.environ.get('FASTCONV_CUDA', 'AUTO').upper()}",
             f"-DFASTCONV_CUDA_LIBRARY={os.environ.get('FASTCONV_CUDA_LIBRARY', '')}",
             f"-DFASTCONV_TORCH_DIR={torch_folder()}",

@@ -3,70 +3,92 @@
 #
 #   benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]
 #
-# Parts, in this order: build native tests sanitizer ceilings kernels bench triton tune. A part that once succeeded is not run again,
-# so that an interrupted run goes on where it stopped; naming parts runs just these. FASTCONV_CUDA_LIBRARY=
-# libfastconv_cuda.a takes kernels that were compiled elsewhere. Each part has a limit of time, so that a table comes out
-# in any case.
+# Parts, in this order: build native ceilings bench kernels tests sanitizer triton tune. What says most comes first: the
+# whole is cut off after FASTCONV_ON_GPU_SECONDS (570), and each part after a limit of its own, so that results come out
+# in any case. They are gathered in build/on-gpu/results, and after each part results.tgz in the folder holds them all.
+# A part that once succeeded is not run again there, so that a run that was cut off goes on; naming parts runs just these.
+# FASTCONV_CUDA_LIBRARY=libfastconv_cuda.a takes kernels that were compiled elsewhere, FASTCONV_COMMIT names the commit
+# where there is no repository.
 set -uo pipefail
-out=$(mkdir -p "${1:?usage: benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]}" && cd "$1" && pwd)
+folder=$(mkdir -p "${1:?usage: benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]}" && cd "$1" && pwd)
 shift
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-shapes=fastconv/testing/shapes/cuda.txt
+shapes=fastconv/testing/shapes
 build=build/on-gpu
+out=$build/results
+mkdir -p $out
+export PYTHONUNBUFFERED=1 FASTCONV_CACHE=$PWD/$out/cache
+deadline=$((SECONDS + ${FASTCONV_ON_GPU_SECONDS:-570}))
+
+limited() {  # SECONDS command ...: stopped by an interrupt, at which pytest still sums up
+  local left=$((deadline - SECONDS)) most=$1
+  shift
+  [ "$left" -gt 15 ] || { echo "no time left for: $*"; return 1; }
+  timeout -s INT -k 10 $((left < most ? left : most)) "$@"
+}
 
 build() {
   { nvidia-smi; $python -c 'import torch; print(torch.__version__, torch.version.cuda, torch.backends.cudnn.version())'
-    git rev-parse HEAD; } > "$out/machine.txt" 2>&1
-  $python -m pip install -r requirements/build.txt -r requirements/test.txt > "$out/packages.log" 2>&1 ||
+    echo "commit ${FASTCONV_COMMIT:-$(git rev-parse HEAD)}"; } > $out/machine.txt 2>&1
+  $python -c 'import ninja, numpy, pybind11, pytest, triton, xdist' 2>> $out/packages.log ||
+    limited 60 $python -m pip install --retries 0 -r requirements/build.txt -r requirements/test.txt >> $out/packages.log 2>&1 ||
     echo "packages: some are missing, going on with what is there (packages.log)"
-  FASTCONV_CUDA=ON $python -m pip install --no-build-isolation --no-deps --editable . > "$out/build.log" 2>&1 ||
-    { tail -30 "$out/build.log"; return 1; }
+  FASTCONV_CUDA=ON FASTCONV_CUDA_ON_CPU=OFF limited 300 \
+    $python -m pip install --no-build-isolation --no-deps --editable . > $out/build.log 2>&1 ||
+    { tail -30 $out/build.log; return 1; }
   cmake -S . -B $build -G Ninja -DFASTCONV_TORCH=OFF -DFASTCONV_PYTHON=OFF -DFASTCONV_CUDA=ON \
     -DFASTCONV_CUDA_LIBRARY="${FASTCONV_CUDA_LIBRARY:-$(find "$PWD/build/in-place" -name libfastconv_cuda.a)}" \
-    >> "$out/build.log" 2>&1 && ninja -C $build kernel_test_cuda kernel_bench_cuda >> "$out/build.log" 2>&1
+    >> $out/build.log 2>&1 && limited 120 ninja -C $build kernel_test_cuda kernel_bench_cuda >> $out/build.log 2>&1
 }
 
-native() {
-  timeout 120 $build/kernel_test_cuda $shapes > "$out/native.log" 2>&1
-  local status=$?
-  grep FAIL "$out/native.log" | head -20
-  tail -1 "$out/native.log"
-  return $status
+rows() { grep -o 'conv_[a-z0-9_]*' csrc/conv/cuda/kernels.inc; }
+
+native() {  # a process a row: an illegal access ends its process, and says nothing of other rows
+  mkdir -p $out/native
+  rows | limited 90 xargs -P 8 -I{} bash -c \
+    "timeout -k 5 60 $build/kernel_test_cuda $shapes/cuda.txt --kernel {} > $out/native/{}.log 2>&1 || echo 'FAIL {}'" > $out/native.txt
+  echo "$(grep -c . $out/native.txt) of $(rows | wc -l) rows fail"
+  head -40 $out/native.txt
+  grep -h FAIL $out/native/*.log | cut -c1-200 | head -20
+  [ "$(grep -l '0 failed' $out/native/*.log | wc -l)" -eq "$(rows | wc -l)" ]
 }
 
-tests() {
-  timeout 240 $python -m pytest -q tests/test_gpu.py > "$out/tests.log" 2>&1
-  local status=$?
-  tail -5 "$out/tests.log"
-  return $status
-}
+ceilings() { limited 30 $python benchmarks/ceilings.py $out/ceilings.json; }
 
-sanitizer() {
-  head -20 $shapes | grep -E 'cuda.(3x3|1x1|stem7x7) ' > "$out/one-shape.txt"
-  timeout 120 compute-sanitizer --error-exitcode 1 $build/kernel_test_cuda "$out/one-shape.txt" > "$out/sanitizer.log" 2>&1
-  local status=$?
-  tail -3 "$out/sanitizer.log"
-  return $status
-}
-
-ceilings() { timeout 60 $python benchmarks/ceilings.py "$out/ceilings.json"; }
-
-kernels() {
-  local dtype status=0
-  grep -hv "[*]8 " ${shapes%cuda.txt}{dense,grouped,depthwise}.txt > "$out/layers.txt"  # --batch says how many images
-  for dtype in f16 f32; do
-    timeout 120 $build/kernel_bench_cuda --batch 32 --dtype $dtype "$out/layers.txt" > "$out/kernels-$dtype.txt" 2>&1 || status=1
-    grep -E "FAIL|kernel_bench_cuda" "$out/kernels-$dtype.txt" | head -5
+bench() {
+  # Rows that nobody has measured yet are not chosen by themselves: `error` leaves torch's kernel out of the choice.
+  local direction status=0
+  for direction in fprop wgrad dgrad; do
+    FASTCONV_FALLBACK=error limited 70 $python -m fastconv bench --device cuda --set figures --batch 32 --dtype bf16 \
+      --direction $direction --json $out/bench-bf16-$direction.json > $out/bench-$direction.txt 2> $out/bench-$direction.err || status=1
+    tail -25 $out/bench-$direction.txt
   done
   return $status
 }
 
-bench() {
-  # Rows that nobody has measured yet are not chosen by themselves: `error` leaves torch's kernel out of the choice.
-  FASTCONV_FALLBACK=error timeout 240 $python -m fastconv bench --device cuda --json "$out/bench.json" > "$out/bench.txt" 2> "$out/bench.err"
+kernels() {
+  local dtype status=0
+  grep -hv "[*]8 " $shapes/{dense,grouped,depthwise}.txt > $out/layers.txt  # --batch says how many images
+  for dtype in bf16 f32; do
+    limited 60 $build/kernel_bench_cuda --batch 32 --dtype $dtype $out/layers.txt > $out/kernels-$dtype.txt 2>&1 || status=1
+    grep -E "FAIL|kernel_bench_cuda" $out/kernels-$dtype.txt | head -5
+  done
+  return $status
+}
+
+tests() {
+  limited 90 $python -m pytest -v --tb=short tests/test_gpu.py > $out/tests.log 2>&1
   local status=$?
-  tail -30 "$out/bench.txt"
+  grep -E "^(FAILED|ERROR)" $out/tests.log | head -20
+  tail -3 $out/tests.log
+  return $status
+}
+
+sanitizer() {  # a shape a row
+  limited 90 compute-sanitizer --error-exitcode 1 $build/kernel_test_cuda $shapes/cuda.txt --most 1 > $out/sanitizer.log 2>&1
+  local status=$?
+  tail -3 $out/sanitizer.log
   return $status
 }
 
@@ -74,29 +96,32 @@ triton() {  # the tests of the interpreter, on the device; then without the op l
   local status=0 spread
   spread=$($python -c 'import xdist' 2> /dev/null && echo "-n $(nproc) --dist load")  # the compiler is what takes time
   # shellcheck disable=SC2086
-  timeout 400 $python -m pytest -q $spread tests/test_triton_rows.py > "$out/triton.log" 2>&1 || status=1
-  FASTCONV_SKIP_NATIVE=1 timeout 120 $python -m pytest -q tests/test_gpu.py -k "not rows" > "$out/triton-pure.log" 2>&1 || status=1
-  timeout 180 compute-sanitizer --error-exitcode 1 $python -m pytest -q tests/test_triton_rows.py -k one_shape \
-    > "$out/triton-sanitizer.log" 2>&1 || status=1
-  tail -qn 3 "$out/triton.log" "$out/triton-pure.log" "$out/triton-sanitizer.log"
+  limited 400 $python -m pytest -q $spread tests/test_triton_rows.py > $out/triton.log 2>&1 || status=1
+  FASTCONV_SKIP_NATIVE=1 limited 120 $python -m pytest -q tests/test_gpu.py -k "not rows" > $out/triton-pure.log 2>&1 || status=1
+  limited 180 compute-sanitizer --error-exitcode 1 $python -m pytest -q tests/test_triton_rows.py -k one_shape \
+    > $out/triton-sanitizer.log 2>&1 || status=1
+  tail -qn 3 $out/triton.log $out/triton-pure.log $out/triton-sanitizer.log
   return $status
 }
 
 tune() {
-  timeout 400 $python -m fastconv tune --set figures --batch 32 --json "$out/tune.json" > "$out/tune.txt" 2> "$out/tune.err"
+  local left=$((deadline - SECONDS))
+  limited 600 $python -m fastconv tune --set figures --batch 32 --limit $((left > 60 ? left - 30 : 30)) \
+    --json $out/tune.json > $out/tune.txt 2> $out/tune.err
   local status=$?
-  tail -40 "$out/tune.txt"
+  tail -40 $out/tune.txt
   return $status
 }
 
-[ $# -gt 0 ] || set -- build native tests sanitizer ceilings kernels bench triton tune
+[ $# -gt 0 ] || set -- build native ceilings bench kernels tests sanitizer triton tune
 failed=()
 for part in "$@"; do
-  [ -e "$out/$part.done" ] && continue
+  [ -e $out/$part.done ] && continue
   begin=$SECONDS
   echo "== $part"
-  if $part; then touch "$out/$part.done"; else failed+=("$part"); fi
+  if $part; then touch $out/$part.done; else failed+=("$part"); fi
   echo "   $part: $((SECONDS - begin)) s"
+  tar czf "$folder/results.tgz" -C $build results
 done
 echo "failed: ${failed[*]:-none}"
 [ ${#failed[@]} -eq 0 ]
