@@ -12,27 +12,34 @@ from collections.abc import Callable
 
 import torch
 
+#: Cycles for which the GPU waits before a sample, while the host queues the sample's calls.
+HEAD_START = 2_000_000
 
-def seconds(call: Callable[[], object], calls: int = 50) -> float:
-    """The median time of one call, on the GPU's own clock."""
+
+def seconds(call: Callable[[], object], samples: int = 50, calls: int = 1) -> float:
+    """The median time of one call, on the GPU's own clock, over samples of so many calls."""
     for _ in range(5):
         call()
     times = []
-    for _ in range(calls):
+    for _ in range(samples):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(HEAD_START)
         begin.record()
-        call()
+        for _ in range(calls):
+            call()
         end.record()
         end.synchronize()
-        times.append(begin.elapsed_time(end) * 1e-3)
+        times.append(begin.elapsed_time(end) * 1e-3 / calls)
     return statistics.median(times)
 
 
-def copy_rate(megabytes: int) -> float:
-    """GB/s read plus written by a copy of so many megabytes."""
+def copy_rate(megabytes: int, calls: int = 1) -> float:
+    """GB/s read plus written by a copy of so many megabytes; samples of so many calls, for copies
+    that take no longer than what stands between two events.
+    """
     source = torch.empty(megabytes << 20, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
-    return 2 * source.numel() / seconds(lambda: target.copy_(source)) * 1e-9
+    return 2 * source.numel() / seconds(lambda: target.copy_(source), calls=calls) * 1e-9
 
 
 def product_rate(dtype: torch.dtype, extent: int = 8192) -> float:
@@ -49,7 +56,7 @@ def main() -> int:
     result = {
         "gpu": torch.cuda.get_device_name(),
         "memory_gb_per_s": copy_rate(2048),
-        "l2_gb_per_s": copy_rate(8),
+        "l2_gb_per_s": copy_rate(8, calls=50),
         "bf16_tflops": product_rate(torch.bfloat16),
         "f16_tflops": product_rate(torch.float16),
         "f32_tflops": product_rate(torch.float32, 4096),

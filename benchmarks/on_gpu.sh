@@ -58,11 +58,13 @@ ceilings() { limited 30 $python benchmarks/ceilings.py $out/ceilings.json; }
 
 bench() {
   # Rows that nobody has measured yet are not chosen by themselves: `error` leaves torch's kernel out of the choice.
-  local direction status=0
-  for direction in fprop wgrad dgrad; do
-    FASTCONV_FALLBACK=error limited 70 $python -m fastconv bench --device cuda --set figures --batch 32 --dtype bf16 \
-      --direction $direction --json $out/bench-bf16-$direction.json > $out/bench-$direction.txt 2> $out/bench-$direction.err || status=1
-    tail -25 $out/bench-$direction.txt
+  # float32 is strict, without TF32, on both sides.
+  local one status=0 main="import sys, torch; torch.backends.cudnn.conv.fp32_precision = 'ieee'
+from fastconv.cli import main; sys.exit(main(sys.argv[1:]))"
+  for one in bf16-fprop bf16-wgrad bf16-dgrad f32-fprop; do
+    FASTCONV_FALLBACK=error limited 60 $python -c "$main" bench --device cuda --set figures --batch 32 --dtype ${one%-*} \
+      --direction ${one#*-} --json $out/bench-$one.json > $out/bench-$one.txt 2> $out/bench-$one.err || status=1
+    tail -25 $out/bench-$one.txt
   done
   return $status
 }

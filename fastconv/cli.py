@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import functools
 import os
 import sys
 from pathlib import Path
@@ -76,7 +76,10 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--dtype", choices=["f32", "f64", "bf16", "f16"], default="bf16")
     tune.add_argument("--direction", choices=["fprop", "dgrad", "wgrad"],
                       help="default: all three")  # fmt: skip
-    tune.add_argument("--json", type=Path, metavar="FILE", help="write the times of all kernels")
+    tune.add_argument("--limit", type=_positive, metavar="SECONDS",
+                      help="begin no problem after so long; the most wanted come first")  # fmt: skip
+    tune.add_argument("--json", type=Path, metavar="FILE",
+                      help="write the times of all kernels, after each problem")  # fmt: skip
 
     demo = commands.add_parser(
         "demo", help="ResNet-18 on a photograph, torch and fastconv side by side"
@@ -88,8 +91,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _write(path: Path | None, value: dict[str, Any]) -> None:
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        from fastconv import _files
+
+        _files.write_json(path, value)
 
 
 def _info() -> int:
@@ -129,18 +133,14 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _bench_on_cuda(options: argparse.Namespace) -> int:
-    from fastconv.bench import gate, on_cuda, workloads
+    from fastconv.bench import on_cuda, workloads
 
     quick = options.quick or options.sets == ["quick"]
     task: workloads.Task = options.direction or "fprop"
-    try:
-        result = on_cuda.run(options.sets, options.batch, options.dtype, task, quick)
-    except gate.WrongAnswerError as error:
-        print(f"fastconv bench: {error}", file=sys.stderr)
-        return 1
-    _write(options.json, result)
+    keep = functools.partial(_write, options.json)
+    result = on_cuda.run(options.sets, options.batch, options.dtype, task, quick, keep)
     print(on_cuda.render(result))
-    return 0
+    return 0 if on_cuda.is_whole(result) else 1
 
 
 def _tune(options: argparse.Namespace) -> int:
@@ -149,10 +149,12 @@ def _tune(options: argparse.Namespace) -> int:
     directions: list[Direction] = (
         [options.direction] if options.direction else ["fprop", "dgrad", "wgrad"]
     )
-    result = tuning.run(options.sets, options.batch, options.dtype, directions)
-    _write(options.json, result)
+    keep = functools.partial(_write, options.json)
+    result = tuning.run(
+        options.sets, options.batch, options.dtype, directions, limit=options.limit, keep=keep
+    )
     print(tuning.render(result))
-    return 0
+    return 0 if tuning.is_whole(result) else 1
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -165,7 +167,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; its exit status. 2 for arguments that cannot be, 1 for a wrong answer."""
+    """Runs a command; its exit status. 2 for arguments that cannot be, 1 for a wrong answer or
+    a kernel that failed.
+    """
     options = parser().parse_args(arguments)
     try:
         commands = {"bench": _bench, "tune": _tune, "demo": _demo}

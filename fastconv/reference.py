@@ -83,7 +83,7 @@ def conv_wgrad(
     groups: int,
 ) -> Tensor:
     """The gradient of `conv` by w, of extents `size` and strides `strides`."""
-    w = torch.empty_strided(size, strides, dtype=x.dtype)
+    w = torch.empty_strided(size, strides, dtype=x.dtype, device=x.device)
     gradients = torch.ops.aten.convolution_backward(
         dy,
         x,
@@ -97,4 +97,4 @@ def conv_wgrad(
         groups,
         [False, True, False],
     )
-    return torch.empty_strided(size, strides, dtype=x.dtype).copy_(gradients[1])
+    return torch.empty_strided(size, strides, dtype=x.dtype, device=x.device).copy_(gradients[1])

@@ -1,27 +1,28 @@
 """Measured plans: how long each kernel takes for a problem on this GPU, kept on disk.
 
-`measure` times the CUDA kernels, Triton's in every configuration, and torch's own. A kernel is timed
-only after its result matched torch's in float64. What it found is kept under FASTCONV_CACHE (default
-~/.cache/fastconv), in a file named by GPU and versions, and is used from then on by whatever chooses:
-a measurement stands above all heuristics.
+`measure` times the CUDA kernels, Triton's in every configuration, and torch's own: in the better of
+its two memory formats, with ``cudnn.benchmark`` on. A kernel is timed only after its result matched
+torch's in float64. What it found is kept under FASTCONV_CACHE (default ~/.cache/fastconv), in a file
+named by GPU and versions, and is used from then on by whatever chooses: a measurement stands above
+all heuristics.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from fastconv import _native, _triton, reference, registry
+from fastconv import _cuda, _files, _native, _triton, reference, registry
 from fastconv.problem import ConvProblem, Direction
 from fastconv.tensors import DTYPES
 from fastconv.testing import tolerance
@@ -34,7 +35,7 @@ __all__ = ["TORCH", "Plan", "config_for", "measure", "measured"]
 
 #: The name of torch's own kernel among the measured.
 TORCH = "torch"
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,13 @@ class Plan:
         microseconds: of each kernel that was right, at its best configuration, and of `TORCH`.
         numerics: what the sums of each are worth.
         configs: the best configuration of each of Triton's kernels.
+        faults: what was wrong with the kernels whose result was, and with those that did not run.
     """
 
     microseconds: dict[str, float]
     numerics: dict[str, str]
     configs: dict[str, dict[str, Any]]
+    faults: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def folder() -> Path:
@@ -89,18 +92,13 @@ def _plans() -> dict[str, Plan]:
 
 
 def _save() -> None:
-    """Writes the plans so that a reader sees the old file or the new one, whole."""
+    """Writes the plans, and has the op library ask for them."""
     stored = {
         "schema": _SCHEMA,
         "where": _where(),
         "plans": {key: dataclasses.asdict(plan) for key, plan in _plans().items()},
     }
-    folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=folder(), suffix=".json", delete=False, encoding="utf-8"
-    ) as file:
-        json.dump(stored, file, indent=1)
-    os.replace(file.name, _file())
+    _files.write_json(_file(), stored)
     _triton.announce()
 
 
@@ -122,28 +120,44 @@ def config_for(row: Row, p: ConvProblem, seen: ConvProblem) -> Config:
     return row.configs(seen)[0]
 
 
+def _axes(p: ConvProblem) -> int:
+    """How many spatial axes torch is given: 2 for a problem without depth, as torch itself takes
+    1-d ones.
+    """
+    return 2 if p.is_2d and p.pad_d == 0 else 3
+
+
+def _in_format(t: Tensor, layout: str) -> Tensor:
+    """``t`` dense in the layout: itself, or a copy."""
+    last = torch.channels_last if t.dim() == 4 else torch.channels_last_3d
+    return t.contiguous(memory_format=last if layout == "nhwc" else torch.contiguous_format)
+
+
 def _operands(p: ConvProblem, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """x, w and dy of the problem with uniform values, [N, C, D, H, W] and so on, in its layouts."""
+    """x, w and dy of the problem with uniform values, [N, C, H, W] or [N, C, D, H, W] and so on, in
+    its layouts.
+    """
     generator = torch.Generator(device=device).manual_seed(0)
     dtype = next(dtype for dtype, name in DTYPES.items() if name == p.dtype)
 
-    def draw(sizes: tuple[int, ...], layout: str) -> Tensor:
+    def draw(outer: tuple[int, int], extents: tuple[int, int, int], layout: str) -> Tensor:
+        sizes = (*outer, *extents[-_axes(p) :])
         t = torch.rand(sizes, generator=generator, device=device, dtype=torch.float32) * 2 - 1
-        last = torch.channels_last_3d if layout == "nhwc" else torch.contiguous_format
-        return t.to(dtype).contiguous(memory_format=last)
+        return _in_format(t.to(dtype), layout)
 
     return (
-        draw((p.N, p.C, p.D, p.H, p.W), p.x_layout),
-        draw((p.K, p.C_per_group, p.T, p.R, p.S), p.x_layout),
-        draw((p.N, p.K, p.Z, p.P, p.Q), p.y_layout),
+        draw((p.N, p.C), (p.D, p.H, p.W), p.x_layout),
+        draw((p.K, p.C_per_group), (p.T, p.R, p.S), p.x_layout),
+        draw((p.N, p.K), (p.Z, p.P, p.Q), p.y_layout),
     )
 
 
 def _geometry(p: ConvProblem) -> tuple[list[int], list[int], list[int], int]:
+    axes = _axes(p)
     return (
-        [p.stride_d, p.stride_h, p.stride_w],
-        [p.pad_d, p.pad_h, p.pad_w],
-        [p.dilation_d, p.dilation_h, p.dilation_w],
+        [p.stride_d, p.stride_h, p.stride_w][-axes:],
+        [p.pad_d, p.pad_h, p.pad_w][-axes:],
+        [p.dilation_d, p.dilation_h, p.dilation_w][-axes:],
         p.groups,
     )
 
@@ -163,13 +177,25 @@ def _native_call(
 def _torch_call(
     direction: Direction, p: ConvProblem, x: Tensor, w: Tensor, dy: Tensor
 ) -> Callable[[], Tensor]:
-    """torch's own kernel for the direction."""
-    geometry = _geometry(p)
+    """torch's own kernel for the direction, as its autograd calls it."""
     if direction == "fprop":
-        return lambda: reference.conv(x, w, None, *geometry)
-    if direction == "dgrad":
-        return lambda: reference.conv_dgrad(dy, w, x.shape, *geometry)
-    return lambda: reference.conv_wgrad(dy, x, w.shape, w.stride(), *geometry)
+        return lambda: reference.conv(x, w, None, *_geometry(p))
+    *geometry, groups = _geometry(p)
+    mask = [direction == "dgrad", direction == "wgrad", False]
+    options = (None, *geometry, False, [0] * _axes(p), groups, mask)
+    backward, index = torch.ops.aten.convolution_backward, mask.index(True)
+    return lambda: backward(dy, x, w, *options)[index]
+
+
+@contextlib.contextmanager
+def _searching() -> Iterator[None]:
+    """cuDNN measures its own kernels and takes the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _row_call(
@@ -191,19 +217,93 @@ def _row_call(
 
 
 def _seconds(call: Callable[[], Tensor]) -> float:
-    """Median time of a call on the current GPU, in seconds."""
+    """Median time of a call on the current GPU, in seconds: without the host's part, which hides a
+    kernel of microseconds, wherever the call can be captured.
+    """
     from triton.testing import do_bench
 
-    return float(do_bench(call, return_mode="median")) * 1e-3
+    timed: Callable[[], object] = call
+    with contextlib.suppress(Exception):
+        timed = _cuda.captured(call)
+    return float(do_bench(timed, return_mode="median")) * 1e-3
 
 
-def _is_right(call: Callable[[], Tensor], want: Tensor, bound: Tolerance) -> bool:
-    """Whether a call's result is inside the bound; one that cannot run is not."""
-    try:
-        have = call()
-    except Exception:  # a configuration that this GPU has no room for
-        return False
-    return not bound.violations(have.double().cpu().numpy(), want.cpu().numpy()).any()
+class _Contest:
+    """Fills a plan: each call is judged, then timed. What goes wrong is noted, not raised.
+
+    Args:
+        want: the true result, in float64.
+        seconds: the clock.
+    """
+
+    def __init__(
+        self, plan: Plan, want: Tensor, seconds: Callable[[Callable[[], Tensor]], float]
+    ) -> None:
+        self._plan, self._want, self._seconds = plan, want, seconds
+        self._raised: dict[str, str] = {}
+
+    def enter(
+        self, name: str, numerics: str, call: Callable[[], Tensor], bound: Tolerance | None
+    ) -> bool:
+        """Whether the call was right, and faster than the kernel's calls before it.
+
+        Raises:
+            RuntimeError: where the call has left the process without a GPU.
+        """
+        try:
+            if bound is not None and (wrong := int(bound.outside(call(), self._want).sum())):
+                self._plan.faults[name] = f"wrong in {wrong} of {self._want.numel()} elements"
+                return False
+            taken = self._seconds(call) * 1e6
+        except Exception as error:  # such as a configuration that this GPU has no room for
+            if _cuda.is_lost():
+                raise RuntimeError(f"{name}: {error}") from error
+            self._raised[name] = f"{type(error).__name__}: {error}"
+            return False
+        if taken >= self._plan.microseconds.get(name, float("inf")):
+            return False
+        self._plan.microseconds[name], self._plan.numerics[name] = taken, numerics
+        return True
+
+    def close(self) -> None:
+        """Notes why a kernel has no time at all."""
+        for name, text in self._raised.items():
+            if name not in self._plan.microseconds:
+                self._plan.faults.setdefault(name, text)
+
+
+def _enter_torch(
+    contest: _Contest, direction: Direction, p: ConvProblem, x: Tensor, w: Tensor, dy: Tensor
+) -> None:
+    """torch's own kernel, in both memory formats: what counts is the better one."""
+    with _searching():
+        for layout in ("nhwc", "nchw"):
+            call = _torch_call(direction, p, *(_in_format(t, layout) for t in (x, w, dy)))
+            # Its sums are exact by whatever torch's own switches say.
+            contest.enter(TORCH, "exact", call, None)
+
+
+def _enter_ours(
+    contest: _Contest, plan: Plan, direction: Direction, p: ConvProblem,
+    x: Tensor, w: Tensor, dy: Tensor,
+) -> None:  # fmt: skip
+    """Every CUDA row that takes the problem, and every Triton row in every configuration."""
+    from fastconv.triton import choice
+
+    for kernel in registry.kernels(p, direction, device="cuda"):
+        if kernel.reason is None and kernel.target != "triton" and _native.has_cuda:
+            call = _native_call(kernel.name, direction, p, x, w, dy)
+            bound = tolerance.real(p, direction, kernel.numerics)
+            contest.enter(kernel.name, kernel.numerics, call, bound)
+    for row in _triton.rows():
+        refusal, seen = choice.offer(row, p)
+        if row.direction != direction or refusal is not None:
+            continue
+        bound = tolerance.real(p, direction, row.numerics)
+        for config in row.configs(seen):
+            call = _row_call(row, p, config, x, w, dy)
+            if contest.enter(row.name, row.numerics, call, bound):
+                plan.configs[row.name] = dataclasses.asdict(config)
 
 
 def measure(
@@ -213,12 +313,15 @@ def measure(
 ) -> Plan:
     """Times every kernel that takes the problem, and torch's; keeps and returns the plan.
 
+    A kernel that fails, be it torch's, has no time in the plan, and stands among its faults.
+
     Args:
         p: the problem, with a padding that torch's convolution has.
         seconds: the clock: the time of a call.
 
     Raises:
-        RuntimeError: where Triton's kernels do not run.
+        RuntimeError: where Triton's kernels do not run; where torch has no result in float64; where
+            a kernel has left the process without a GPU.
         ValueError: for a problem of uneven or negative padding.
     """
     reason = _triton.why_not()
@@ -226,35 +329,13 @@ def measure(
         raise RuntimeError(f"fastconv.tune: {reason}")
     if min(p.pad_d, p.pad_h, p.pad_w) < 0 or p != p.replace(Z=-1, P=-1, Q=-1):
         raise ValueError(f"problem is {p.encode()}; its padding must be even and at least 0")
-    from fastconv.triton import choice
-
-    device = torch.device(_triton.device_types()[-1])
-    x, w, dy = _operands(p, device)
+    x, w, dy = _operands(p, torch.device(_triton.device_types()[-1]))
     want = _torch_call(direction, p, x.double(), w.double(), dy.double())()
     plan = Plan({}, {}, {})
-
-    def time(name: str, numerics: str, call: Callable[[], Tensor]) -> bool:
-        """Whether the call was right, and faster than the kernel's calls before it."""
-        if not _is_right(call, want, tolerance.real(p, direction, numerics)):
-            return False
-        taken = seconds(call) * 1e6
-        if taken >= plan.microseconds.get(name, float("inf")):
-            return False
-        plan.microseconds[name], plan.numerics[name] = taken, numerics
-        return True
-
-    plan.microseconds[TORCH] = seconds(_torch_call(direction, p, x, w, dy)) * 1e6
-    plan.numerics[TORCH] = "exact"  # by whatever torch's own switches say
-    for kernel in registry.kernels(p, direction, device="cuda"):
-        if kernel.reason is None and kernel.target != "triton" and _native.has_cuda:
-            time(kernel.name, kernel.numerics, _native_call(kernel.name, direction, p, x, w, dy))
-    for row in _triton.rows():
-        refusal, seen = choice.offer(row, p)
-        if row.direction != direction or refusal is not None:
-            continue
-        for config in row.configs(seen):
-            if time(row.name, row.numerics, _row_call(row, p, config, x, w, dy)):
-                plan.configs[row.name] = dataclasses.asdict(config)
+    contest = _Contest(plan, want, seconds)
+    _enter_torch(contest, direction, p, x, w, dy)
+    _enter_ours(contest, plan, direction, p, x, w, dy)
+    contest.close()
     _plans()[_key(direction, p)] = plan
     _save()
     return plan

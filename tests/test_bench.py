@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from fastconv import cli
-from fastconv.bench import gate, report, timing, workloads
+from fastconv import _cuda, cli
+from fastconv.bench import gate, on_cuda, report, timing, workloads
 from fastconv.bench import run as bench
 from fastconv.problem import ConvProblem
 
@@ -113,6 +116,9 @@ def test_the_gate_refuses_a_wrong_answer() -> None:
     wrong[0, 1, 2, 3] += 1e-3
     with pytest.raises(gate.WrongAnswerError, match=r"first \(0, 1, 2, 3\)"):
         gate.check("x", tensors, "fprop", lambda: wrong, want, {"fprop": "exact"})
+    wrong[0, 1, 2, 3] = math.nan
+    with pytest.raises(gate.WrongAnswerError, match=r"wrong in 1 of 288 elements.*: nan, not"):
+        gate.check("x", tensors, "fprop", lambda: wrong, want, {"fprop": "exact"})
 
 
 def test_geometric_mean_and_losses() -> None:
@@ -120,3 +126,117 @@ def test_geometric_mean_and_losses() -> None:
     s = report.summary(rows)
     assert math.isclose(s.mean, 1.0)
     assert (s.losses, s.worst, s.worst_layer) == (1, 0.5, "b")
+
+
+class FakeGpu:
+    """What `on_cuda` asks of a GPU: graphs, events, and whether it is still there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ticks, self.replayed = itertools.count(1), 0
+        self.lost = self.capturing = False
+        monkeypatch.setattr(_cuda, "why_not", lambda: None)
+        monkeypatch.setattr(_cuda, "is_lost", lambda: self.lost)
+        monkeypatch.setattr(_cuda, "captured", self.captured)
+        monkeypatch.setattr(on_cuda._native, "has_cuda", True)
+        monkeypatch.setattr(on_cuda, "_head", lambda: dict.fromkeys(("device", "torch", "cudnn")))
+        monkeypatch.setattr(on_cuda, "_timed", self.timed)
+        monkeypatch.setattr(on_cuda.fastconv, "enabled", lambda on: contextlib.nullcontext())
+
+    def captured(self, body: Callable[[], object]) -> Callable[[], None]:
+        def replay() -> None:
+            self.replayed += 1
+
+        self.capturing = True
+        try:
+            body()
+        finally:
+            self.capturing = False
+        return replay
+
+    def timed(
+        self, body: Callable[[], object], before: Callable[[], object] | None = None
+    ) -> float:
+        body()
+        return float(next(self.ticks))
+
+
+def test_graphs_are_timed_where_all_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, called = FakeGpu(monkeypatch), 0
+    effort = on_cuda.Effort(rounds=2, calls=4)
+
+    def call() -> None:
+        nonlocal called
+        called += 1
+
+    field, timing = on_cuda.prepare({"a": call, "b": call}, "a", effort)
+    assert timing == "graphs"
+    assert called == 2 * (1 + 1 + 4)
+    seconds = on_cuda.measure(field, "a", effort, lambda: None)
+    assert called == 12 and gpu.replayed == 2 * 3 * 3
+    # Rounds of (1 2 3 4), (5 6 7 8) b first, (9 10 11 12); the first is not counted.
+    assert seconds == {"a": {"warm": 8 / 4, "cold": 9.0}, "b": {"warm": 8 / 4, "cold": 9.0}}
+
+
+def test_calls_are_timed_where_one_cannot_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, called = FakeGpu(monkeypatch), {"a": 0, "b": 0}
+
+    def call(name: str) -> None:
+        called[name] += 1
+        if name == "b" and gpu.capturing:
+            raise RuntimeError("not permitted while capturing")
+
+    effort = on_cuda.Effort(rounds=1, calls=4)
+    calls = {"a": lambda: call("a"), "b": lambda: call("b")}
+    field, timing = on_cuda.prepare(calls, "a", effort)
+    assert timing == "calls: no graph of b: not permitted while capturing"
+    called.update(a=0, b=0)
+    on_cuda.measure(field, "a", effort, lambda: None)
+    assert gpu.replayed == 0
+    assert called == {"a": 2 * (1 + 4 + 1), "b": 2 * (1 + 4 + 1)}
+    gpu.lost = True
+    with pytest.raises(RuntimeError, match="not permitted"):
+        on_cuda.prepare(calls, "a", effort)
+
+
+def test_bench_on_cuda_goes_on_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every state of the file is whole, and has what was measured so far."""
+    gpu, kept = FakeGpu(monkeypatch), []
+    problem = "n1_c{}_h4w4_k8_r1s1_st1_pd0_dl1_g1".format
+    layers(tmp_path, monkeypatch, f"a.1 {problem(1)}", f"a.2 {problem(2)}", f"a.3 {problem(3)}")
+    file = tmp_path / "bench.json"
+
+    def run_one(work: workloads.Workload, effort: on_cuda.Effort) -> dict[str, object]:
+        assert torch.backends.cudnn.benchmark
+        if file.exists():
+            kept.append(len(json.loads(file.read_text(encoding="utf-8"))["rows"]))
+        if work.problem.C == 2:
+            raise gate.WrongAnswerError("ours is wrong in 1 of 9")
+        us = {"fastconv": 2.0}
+        numbers = {"warm_us": us, "cold_us": us, "warm_ratio": 3.0, "cold_ratio": 3.0}
+        named = {"layer": work.name, "kernel": "k", "timing": "graphs", "failure": None}
+        return named | numbers
+
+    monkeypatch.setattr(on_cuda, "run_one", run_one)
+    monkeypatch.setattr(
+        on_cuda, "_head", lambda: dict.fromkeys(("device", "torch", "cudnn", "allow_tf32"))
+    )
+    words = ["bench", "--device", "cuda", "--json", str(file)]
+    assert cli.main(words) == 1
+    assert kept == [1, 2]
+    assert not torch.backends.cudnn.benchmark
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    failure = "WrongAnswerError: ours is wrong in 1 of 9"
+    assert [row["failure"] for row in rows] == [None, failure, None]
+    out = capsys.readouterr().out
+    assert f"FAILED: {failure}" in out
+    assert "geometric mean 3.00 x torch warm; 0 of 2 slower\n1 of 3 failed" in out
+    gpu.lost = True
+    assert cli.main(words) == 1
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert (len(result["rows"]), result["left"]) == (2, 1)
+    assert "the GPU answers this process no more, 1 layers left" in capsys.readouterr().out
+    assert cli.main([*words, "--direction", "step"]) == 2
+    layers(tmp_path, monkeypatch, f"a.1 {problem(1)}")
+    assert cli.main(words) == 0

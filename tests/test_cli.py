@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastconv import cli, registry
+from fastconv import _files, cli, registry
 
 
 def test_info_lists_every_row(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +48,10 @@ def test_errors(words: list[str], error: str, capsys: pytest.CaptureFixture[str]
     assert error in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["bench", "--threads", "0"], ["bench", "--dtype", "int8"], []])
+@pytest.mark.parametrize(
+    "words",
+    [["bench", "--threads", "0"], ["tune", "--limit", "0"], ["bench", "--dtype", "int8"], []],
+)
 def test_usage(words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(words)
@@ -57,6 +61,17 @@ def test_usage(words: list[str]) -> None:
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "--list"]) == 0
     assert "resnet18" in capsys.readouterr().out
+
+
+def test_json_replaces_files_and_writes_through_links(tmp_path: Path) -> None:
+    file, link = tmp_path / "made" / "a.json", tmp_path / "link"
+    for value in (1, 2):
+        _files.write_json(file, {"value": value})
+        assert json.loads(file.read_text(encoding="utf-8")) == {"value": value}
+    link.symlink_to(file)
+    _files.write_json(link, {"value": 3})
+    assert link.is_symlink() and "3" in file.read_text(encoding="utf-8")
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_demo(capsys: pytest.CaptureFixture[str]) -> None:

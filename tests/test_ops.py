@@ -11,6 +11,7 @@ from helpers_torch import FORMS, assert_close, operands
 
 import fastconv
 from fastconv import reference
+from fastconv.ops import portable
 from fastconv.ops.conv import conv, conv_dgrad, conv_wgrad
 from fastconv.ops.formulas import Geometry
 
@@ -141,6 +142,22 @@ def test_three_directions_against_the_reference(form) -> None:
     dw = reference.conv_wgrad(dy, x, w.shape, w.stride(), *g)
     assert_close(ops.conv_wgrad(dy, x, w.shape, w.stride(), *g), dw)
     assert_close(ops.conv_bias_grad(dy), dy.sum((0, 2, 3)))
+
+
+def test_the_portable_wgrad_stays_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    true = torch.empty_strided
+
+    def watched(*args, **kwargs) -> torch.Tensor:
+        made.append(true(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(torch, "empty_strided", watched)
+    x, dy = torch.empty(2, 4, 5, 5, device="meta"), torch.empty(2, 6, 3, 3, device="meta")
+    for strides in ((18, 9, 3, 1), (18, 1, 6, 2)):
+        dw = portable.conv_wgrad(dy, x, (6, 2, 3, 3), strides, [1, 1], [0, 0], [1, 1], 2)
+        assert (dw.device.type, dw.shape, dw.stride()) == ("meta", (6, 2, 3, 3), strides)
+    assert {t.device.type for t in made} == {"meta"}
 
 
 @pytest.mark.parametrize("activation", reference.ACTIVATIONS)

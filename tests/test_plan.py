@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import torch
 
 pytest.importorskip("triton")
 
-from fastconv import _triton, plan, tune
+from fastconv import _cuda, _triton, cli, plan, tune
+from fastconv.bench import tuning, workloads
 from fastconv.problem import ConvProblem
+from fastconv.testing import shapes
 from fastconv.triton import choice
 
 if "cpu" not in _triton.device_types():
@@ -82,6 +85,171 @@ def test_a_wrong_kernel_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(tune, "_row_call", spoiled)
     made = tune.measure("fprop", PROBLEM, clock())
     assert wrong not in made.microseconds and wrong not in made.configs
+    assert list(made.faults) == [wrong] and made.faults[wrong].startswith("wrong in ")
+
+
+def test_a_kernel_that_does_not_run_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = {"conv_fprop_igemm_nhwc_triton": 1, "conv_fprop_direct_nhwc_triton": 1000}
+    true = tune._row_call
+
+    def spoiled(row, *rest):  # type: ignore[no-untyped-def]
+        """igemm fails in its first configuration, direct in all."""
+        failing[row.name] = failing.get(row.name, 0) - 1
+        return (lambda: 1 / 0) if failing[row.name] >= 0 else true(row, *rest)
+
+    monkeypatch.setattr(tune, "_row_call", spoiled)
+    made = tune.measure("fprop", PROBLEM, clock())
+    assert made.faults == {"conv_fprop_direct_nhwc_triton": "ZeroDivisionError: division by zero"}
+    assert "conv_fprop_igemm_nhwc_triton" in made.configs
+    monkeypatch.setattr(_cuda, "is_lost", lambda: True)
+    failing.update(dict.fromkeys(failing, 1000))
+    with pytest.raises(RuntimeError, match=r"conv_fprop_\w+_triton: division by zero"):
+        tune.measure("fprop", PROBLEM, clock())
+
+
+def only_direct_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a test is about torch's kernel, ours need not all be interpreted."""
+    rows = tuple(row for row in choice.ROWS if "_direct_" in row.name)
+    monkeypatch.setattr(_triton, "rows", lambda: rows)
+
+
+@pytest.mark.parametrize("failing", [("nhwc",), ("nhwc", "nchw")], ids=str)
+def test_torchs_own_kernel_may_fail(
+    failing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_direct_rows(monkeypatch)
+    true = tune._torch_call
+
+    def spoiled(direction, p, x, *rest):  # type: ignore[no-untyped-def]
+        layout = "nchw" if x.is_contiguous() else "nhwc"
+        fails = x.dtype == torch.float32 and layout in failing
+        return (lambda: 1 / 0) if fails else true(direction, p, x, *rest)
+
+    monkeypatch.setattr(tune, "_torch_call", spoiled)
+
+    def seconds(call: Callable[[], torch.Tensor]) -> float:
+        call()
+        return 1.0
+
+    made = tune.measure("fprop", PROBLEM, seconds)
+    assert (tune.TORCH in made.microseconds) == (len(failing) == 1)
+    assert (tune.TORCH in made.faults) == (len(failing) == 2)
+    assert made.configs
+
+
+@pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
+@pytest.mark.parametrize(
+    ("text", "axes"),
+    [
+        ("n1_c4_h6w5_k6_r3s3_st1x2_pd1_dl1_g2", 2),
+        ("n1_c4_h1w9_k4_r1s3_st1_pd0x1_dl1_g4_nchw", 2),
+        ("n1_c4_d3h4w4_k4_t2r2s2_st1_pd1x0x0_dl1_g1", 3),
+        ("n1_c4_d1h4w4_k4_t3r3s3_st1_pd1_dl1_g1", 3),
+    ],
+)
+def test_torch_is_given_the_axes_there_are(
+    text: str, axes: int, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In both memory formats, of which the faster counts, with cuDNN's search on meanwhile."""
+    only_direct_rows(monkeypatch)
+    seen = []
+    true = tune._torch_call
+
+    def watched(direction, p, x, w, dy):  # type: ignore[no-untyped-def]
+        if x.dtype == torch.float32:
+            last = torch.channels_last if axes == 2 else torch.channels_last_3d
+            seen.append((x.dim(), dy.dim(), x.is_contiguous(), x.is_contiguous(memory_format=last)))
+            times[true_call := true(direction, p, x, w, dy)] = 5.0 - len(seen)
+            return true_call
+        return true(direction, p, x, w, dy)
+
+    times: dict[Callable[[], torch.Tensor], float] = {}
+    searching = []
+
+    def seconds(call: Callable[[], torch.Tensor]) -> float:
+        searching.append(torch.backends.cudnn.benchmark)
+        return times.get(call, 9.0)
+
+    monkeypatch.setattr(tune, "_torch_call", watched)
+    made = tune.measure(direction, ConvProblem.decode(text), seconds)  # type: ignore[arg-type]
+    assert seen == [(axes + 2, axes + 2, False, True), (axes + 2, axes + 2, True, False)]
+    assert math.isclose(made.microseconds[tune.TORCH], 3e6)
+    assert not made.faults and len(made.microseconds) > 1
+    assert searching[:2] == [True, True] and not any(searching[2:])
+
+
+def small_set(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    monkeypatch.setattr(workloads, "read_set", lambda name: shapes.parse("\n".join(lines)))
+
+
+SETS = (
+    "a.1x1 n1_c64_h3w3_k8_r1s1_st1_pd0_dl1_g1",
+    "a.3x3 n1_c64_h3w3_k8_r3s3_st1_pd1_dl1_g1",
+    "a.dense16 n1_c16_h3w3_k8_r1s1_st1_pd0_dl1_g1",
+    "a.stem n1_c3_h5w5_k8_r3s3_st2_pd1_dl1_g1",
+    "a.grouped n1_c16_h3w3_k16_r3s3_st1_pd1_dl1_g2",
+    "a.depthwise n1_c16_h3w3_k16_r3s3_st1_pd1_dl1_g16",
+)
+
+
+def test_the_most_wanted_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_set(monkeypatch, *SETS)
+    jobs = tuning.jobs(["a", "b"], 2, "f32", ["fprop", "dgrad"])
+    names = ["a.depthwise", "a.grouped", "a.stem", "a.3x3", "a.dense16", "a.1x1"]
+    assert [work.name for _, work in jobs] == [name for name in names for _ in range(2)]
+    assert [direction for direction, _ in jobs] == ["fprop", "dgrad"] * 6
+    jobs = tuning.jobs(["a"], 2, "bf16", ["fprop"])
+    assert [work.name for _, work in jobs][3:] == ["a.dense16", "a.1x1", "a.3x3"]
+
+
+def test_tune_goes_on_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every state of the file is whole, and has what was measured so far."""
+    small_set(monkeypatch, *SETS[-3:])
+    file = tmp_path / "out" / "tune.json"
+    kept: list[int] = []
+
+    def measure(direction: str, p: ConvProblem) -> tune.Plan:
+        if file.exists():
+            kept.append(len(json.loads(file.read_text(encoding="utf-8"))["rows"]))
+        if p.groups == 2:
+            raise RuntimeError("out of luck")
+        return tune.Plan({tune.TORCH: 6.0, "ours": 2.0}, {}, {}, {"theirs": "wrong in 1"})
+
+    monkeypatch.setattr(tune, "measure", measure)
+    words = ["tune", "--set", "a", "--direction", "fprop", "--json", str(file)]
+    assert cli.main(words) == 1
+    assert kept == [1, 2]
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert (result["left"], result["stopped"]) == (0, None)
+    assert [row["failure"] for row in result["rows"]] == [None, "RuntimeError: out of luck", None]
+    assert [path.name for path in file.parent.iterdir()] == ["tune.json"]
+    out = capsys.readouterr().out
+    assert "FAILED: RuntimeError: out of luck" in out and "theirs FAILED: wrong in 1" in out
+    assert "geometric mean 3.00 x torch; 0 of 2 slower\n1 of 3 without a ratio" in out
+    monkeypatch.setattr(_cuda, "is_lost", lambda: True)
+    assert cli.main(words) == 1
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert (result["left"], len(result["rows"])) == (1, 2)
+    assert "the GPU answers this process no more, 1 problems left" in capsys.readouterr().out
+
+
+def test_tune_stops_at_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_set(monkeypatch, *SETS)
+    now = itertools.count(0, 20)
+    monkeypatch.setattr(tuning.time, "monotonic", lambda: next(now))
+    plans = tune.Plan({tune.TORCH: 6.0, "ours": 2.0}, {}, {})
+    monkeypatch.setattr(tune, "measure", lambda direction, p: plans)
+    file = tmp_path / "tune.json"
+    words = ["tune", "--set", "a", "--direction", "fprop", "--limit", "50", "--json", str(file)]
+    assert cli.main(words) == 0
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert [row["layer"] for row in result["rows"]] == ["a.depthwise", "a.grouped"]
+    assert (result["left"], result["stopped"]) == (4, "after 50 s")
+    assert "stopped: after 50 s, 4 problems left" in capsys.readouterr().out
 
 
 def test_a_file_that_cannot_be_read_is_no_plan(tmp_path: Path) -> None:

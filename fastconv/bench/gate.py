@@ -54,13 +54,12 @@ def check(
     for direction, have in parts(call(), task).items():
         expected = want[direction]
         bound = tolerance.real(t.problem, direction, numerics[direction])
-        wide = have.detach().double()
-        wrong = ~((wide - expected).abs() <= bound.atol + bound.rtol * expected.abs())
+        wrong = bound.outside(have, expected)
         if wrong.any():
             index = tuple(wrong.nonzero()[0].tolist())
             raise WrongAnswerError(
                 f"{name}: {direction} of {t.problem} is wrong in {int(wrong.sum())} of {wrong.numel()} elements, "
-                f"first {index}: {wide[index]:.9g}, not {expected[index]:.9g}"
+                f"first {index}: {have[index]:.9g}, not {expected[index]:.9g}"
             )
         worst = max(worst, error(have, expected))
     return worst

@@ -3,15 +3,77 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastconv import _triton, tune
+from fastconv import _cuda, _triton, tune
 from fastconv.bench import machine, workloads
-from fastconv.problem import Direction
+from fastconv.bench.workloads import Workload
+from fastconv.problem import ConvProblem, Direction
+
+Clock = Callable[[Callable[[], Tensor]], float]
+
+#: What is wanted first, where time may run out: where torch's own kernels are farthest from the GPU's limits.
+_ORDER: tuple[Callable[[ConvProblem], bool], ...] = (
+    lambda p: p.is_depthwise,
+    lambda p: p.groups > 1,
+    lambda p: p.C <= 4,  # a stem
+    lambda p: p.dtype == "f32" and (p.R, p.S) == (3, 3),
+    lambda p: p.C < 64,
+)
+
+
+def _place(p: ConvProblem) -> int:
+    """The problem's place in the order: the first entry that it is one of."""
+    return next((i for i, is_one in enumerate(_ORDER) if is_one(p)), len(_ORDER))
+
+
+def jobs(
+    sets: list[str], batch: int | None, dtype: str, directions: list[Direction]
+) -> list[tuple[Direction, Workload]]:
+    """What is measured, the most wanted first; a problem that several sets share comes once."""
+    found: dict[tuple[Direction, ConvProblem], Workload] = {}
+    for direction in directions:
+        for work in workloads.workloads(sets, batch, dtype, direction):
+            found.setdefault((direction, work.problem), work)
+    every = [(direction, work) for (direction, _), work in found.items()]
+    return sorted(every, key=lambda job: _place(job[1].problem))
+
+
+def _row(direction: Direction, work: Workload, clock: dict[str, Clock]) -> dict[str, Any]:
+    """What was measured of a problem, or why nothing was."""
+    row: dict[str, Any] = {
+        "set": work.set_name,
+        "layer": work.name,
+        "problem": work.problem.encode(),
+        "direction": direction,
+    }
+    try:
+        plan = tune.measure(direction, work.problem, **clock)
+    except Exception as error:  # the others are still to be measured
+        failure = f"{type(error).__name__}: {error}"
+        return row | {"failure": failure, "microseconds": {}, "configs": {}, "faults": {}}
+    return row | {
+        "failure": None,
+        "microseconds": plan.microseconds,
+        "configs": plan.configs,
+        "faults": plan.faults,
+    }
+
+
+def _head() -> dict[str, Any]:
+    return {
+        "schema": 2,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "interpreter",
+        "cudnn": torch.backends.cudnn.version(),
+        "torch": torch.__version__,
+        "allow_tf32": _cuda.allows_tf32(),
+        "commit": machine.commit(),
+    }
 
 
 def run(
@@ -19,12 +81,18 @@ def run(
     batch: int | None,
     dtype: str,
     directions: list[Direction],
-    seconds: Callable[[Callable[[], Tensor]], float] | None = None,
+    seconds: Clock | None = None,
+    limit: float | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda result: None,
 ) -> dict[str, Any]:
     """Measures every kernel on the layers of the sets, and keeps the plans.
 
+    A problem that fails is a row that says so.
+
     Args:
         seconds: the clock of `tune.measure`; None takes the GPU's.
+        limit: no problem is begun after so many seconds.
+        keep: given the result so far after each problem.
 
     Raises:
         ValueError: where Triton's kernels do not run.
@@ -32,38 +100,50 @@ def run(
     reason = _triton.why_not()
     if reason is not None:
         raise ValueError(f"tune needs a GPU that Triton's kernels run on, but {reason}")
-    rows = []
-    for direction in directions:
-        for work in workloads.workloads(sets, batch, dtype, direction):
-            clock = {} if seconds is None else {"seconds": seconds}
-            plan = tune.measure(direction, work.problem, **clock)
-            rows.append(
-                {
-                    "set": work.set_name,
-                    "layer": work.name,
-                    "problem": work.problem.encode(),
-                    "direction": direction,
-                    "microseconds": plan.microseconds,
-                    "configs": plan.configs,
-                }
-            )
-    return {
-        "schema": 1,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "interpreter",
-        "cudnn": torch.backends.cudnn.version(),
-        "torch": torch.__version__,
-        "commit": machine.commit(),
-        "rows": rows,
-    }
+    clock = {} if seconds is None else {"seconds": seconds}
+    waiting = jobs(sets, batch, dtype, directions)
+    result = _head() | {"stopped": None, "left": len(waiting), "rows": []}
+    begin = time.monotonic()
+    for direction, work in waiting:
+        if limit is not None and time.monotonic() - begin >= limit:
+            result["stopped"] = f"after {limit:g} s"
+            break
+        row = _row(direction, work, clock)
+        result["rows"].append(row)
+        result["left"] -= 1
+        if row["failure"] and _cuda.is_lost():
+            result["stopped"] = "the GPU answers this process no more"
+            break
+        keep(result)
+    keep(result)
+    return result
+
+
+def is_whole(result: dict[str, Any]) -> bool:
+    """Whether no problem failed, and no kernel."""
+    return not any(row["failure"] or row["faults"] for row in result["rows"])
 
 
 def _best(row: dict[str, Any]) -> tuple[str, float]:
-    """The fastest kernel of ours, and how often faster than torch's it is."""
+    """The fastest kernel of ours, and how often faster than torch's it is; 0 where one of them has
+    no time.
+    """
     ours = {name: time for name, time in row["microseconds"].items() if name != tune.TORCH}
     if not ours:
         return "none", 0.0
     name = min(ours, key=ours.__getitem__)
-    return name, row["microseconds"][tune.TORCH] / ours[name]
+    return name, row["microseconds"].get(tune.TORCH, 0.0) / ours[name]
+
+
+def _lines(row: dict[str, Any]) -> list[str]:
+    """A row of the table, and a line for each kernel that failed."""
+    head = f"{row['layer']:<28.28} {row['direction']:<6}"
+    if row["failure"]:
+        return [f"{head} FAILED: {row['failure']}"]
+    name, ratio = _best(row)
+    torchs = row["microseconds"].get(tune.TORCH, float("nan"))
+    faults = [f"    {kernel} FAILED: {text}" for kernel, text in row["faults"].items()]
+    return [f"{head} {torchs:>9.1f} {ratio:>6.2f}  {name}", *faults]
 
 
 def render(result: dict[str, Any]) -> str:
@@ -72,16 +152,15 @@ def render(result: dict[str, Any]) -> str:
         f"{result['device']}, torch {result['torch']}, cuDNN {result['cudnn']}",
         f"{'layer':<28} {'':<6} {'torch us':>9} {'ratio':>6}  fastest of ours",
     ]
-    ratios = []
     for row in result["rows"]:
-        name, ratio = _best(row)
-        ratios.append(ratio)
-        lines.append(
-            f"{row['layer']:<28.28} {row['direction']:<6} "
-            f"{row['microseconds'][tune.TORCH]:>9.1f} {ratio:>6.2f}  {name}"
-        )
-    if all(ratio > 0 for ratio in ratios) and ratios:
+        lines += _lines(row)
+    ratios = [ratio for ratio in (_best(row)[1] for row in result["rows"]) if ratio > 0]
+    if ratios:
         losses = sum(ratio < 1 for ratio in ratios)
         mean = statistics.geometric_mean(ratios)
         lines.append(f"geometric mean {mean:.2f} x torch; {losses} of {len(ratios)} slower")
+    if missing := len(result["rows"]) - len(ratios):
+        lines.append(f"{missing} of {len(result['rows'])} without a ratio")
+    if result["stopped"]:
+        lines.append(f"stopped: {result['stopped']}, {result['left']} problems left")
     return "\n".join(lines)

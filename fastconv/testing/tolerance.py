@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastconv.problem import ConvProblem, Direction
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Half the distance from 1 to the next number: the largest relative error of one rounding.
 EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-8, "f16": 2.0**-11}
@@ -43,6 +46,11 @@ class Tolerance:
         same = (have == want) | (np.isnan(have) & np.isnan(want))
         outside: npt.NDArray[np.bool_] = ~same & ~(error <= self.atol + self.rtol * np.abs(want))
         return outside
+
+    def outside(self, have: Tensor, want: Tensor) -> Tensor:
+        """As `violations`, on the tensors' device; ``want`` is in float64 and finite."""
+        error = (have.detach().double() - want).abs()
+        return ~(error <= self.atol + self.rtol * want.abs())
 
 
 def accumulator(dtype: str) -> str:
