@@ -6,9 +6,10 @@
 // through cp.async into a ring of stages in shared memory, so that every activation is read once but for the halo. A
 // warp has 8 output channels; the taps and channels that they see are cut into chunks of 8 channels of one tap, 16
 // bytes of a pixel in shared memory, and two chunks are the 16 of m16n8k16. With 4 channels a group the 8 channels are
-// two groups and their weights block-diagonal: half of the products are with zeros, and the kernel is still bound by
-// memory. Zero times infinity is NaN, so a sum that is NaN is made once more from its own group alone. The weights of a
-// 3x3 filter stay in registers for the whole block.
+// two groups and their weights block-diagonal: half of the products are with zeros. Tensor cores have time for them:
+// memory bounds the kernels, and next to it the instructions around the products. Zero times infinity is NaN, so a sum
+// that is NaN is made once more from its own group alone. The weights of a 3x3 filter stay in registers for the whole
+// block.
 //
 // A pixel has a pitch of 8 elements more than its channels: 8 neighbouring pixels then lie in different banks.
 #pragma once
@@ -153,12 +154,14 @@ __device__ __forceinline__ GroupedPlace place_of(int block, const GroupedPlan& p
 /// The rows of one image, in a block's channels: a thread has the same chunk of 16 bytes of every `step`th column.
 template <class T>
 struct RowLoader {
-  const T* image;
+  const T* x;
+  int offset;  // of the image's first pixel, at the block's first channel
   int H, W, C, chunk, column, pitch, step;
 
-  __device__ __forceinline__ RowLoader(const T* x, int64_t offset, int H_, int W_, int C_, int chunks, int pitch_,
+  __device__ __forceinline__ RowLoader(const T* x_, int offset_, int H_, int W_, int C_, int chunks, int pitch_,
                                        int step_)
-      : image(x + offset),
+      : x(x_),
+        offset(offset_),
         H(H_),
         W(W_),
         C(C_),
@@ -166,8 +169,8 @@ struct RowLoader {
         column(static_cast<int>(threadIdx.x) / chunks),
         pitch(pitch_),
         step(step_) {}
-  __device__ __forceinline__ RowLoader(const T* x, int64_t offset, int H_, int W_, int C_, const GroupedPlan& plan)
-      : RowLoader(x, offset, H_, W_, C_, plan.chunks, pitch_of(plan), kWarpSize) {}
+  __device__ __forceinline__ RowLoader(const T* x_, int offset_, int H_, int W_, int C_, const GroupedPlan& plan)
+      : RowLoader(x_, offset_, H_, W_, C_, plan.chunks, pitch_of(plan), kWarpSize) {}
 
   /// Begins to copy `columns` pixels of row h from column w on; zeros outside the image.
   __device__ __forceinline__ void load(T* to, int h, int w, int columns) const {
@@ -175,8 +178,7 @@ struct RowLoader {
 #pragma unroll 1
     for (int i = column; i < columns; i += step) {
       const bool valid = inside && w + i >= 0 && w + i < W;
-      const T* from = valid ? image + (int64_t{h} * W + w + i) * C + chunk : image;
-      ptx::cp_async<16>(to + i * pitch + chunk, from, valid);
+      ptx::cp_async<16>(to + i * pitch + chunk, x + (valid ? offset + (h * W + w + i) * C + chunk : 0), valid);
     }
   }
 };

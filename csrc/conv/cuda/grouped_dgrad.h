@@ -42,8 +42,10 @@ FASTCONV_HOST_DEVICE int dgrad_stage_size(const GroupedPlan& plan) {
 
 template <class T, int kChunks>
 __global__ void __launch_bounds__(kMaxThreads, 2)
-    grouped_dgrad(ConvShape p, GroupedPlan plan, HalfRange rows_of_dy, HalfRange columns_of_dy,
-                  const T* __restrict__ dy, Filter w, T* __restrict__ dx, Epilogue epilogue) {
+    grouped_dgrad(const __grid_constant__ ConvShape p, const __grid_constant__ GroupedPlan plan,
+                  const __grid_constant__ HalfRange rows_of_dy, const __grid_constant__ HalfRange columns_of_dy,
+                  const T* __restrict__ dy, const __grid_constant__ Filter w, T* __restrict__ dx,
+                  const __grid_constant__ Epilogue epilogue) {
   constexpr int kAhead = kDgradStages - 1, kParities = 2;
   const GroupedPlace at = place_of(static_cast<int>(blockIdx.x), plan);
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
@@ -53,7 +55,7 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
   const int staged = staged_size(plan, 2 * columns);
 
   // The step before the first row makes what that row has by r = 2.
-  const RowLoader<T> loader(dy, int64_t{at.n} * p.y.n + at.channel, p.P, p.Q, p.K, plan);
+  const RowLoader<T> loader(dy, at.n * p.y.n + at.channel, p.P, p.Q, p.K, plan);
   const int first_p = rows_of_dy.first + at.row - 1, first_q = columns_of_dy.first + at.q;
   const int steps = smaller(plan.rows, rows_of_dy.count - at.row) + 1;
   const auto load = [&](int step) {
@@ -69,18 +71,21 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
   // Columns of dx in the strip that exist, and its rows.
   const int first_w = 2 * first_q - p.pad_w, first_h = 2 * first_p - p.pad_h;
   const int from = first_w < 0 ? -first_w : 0, to = smaller(2 * columns, p.W - first_w);
-  const int64_t image = int64_t{at.n} * p.x.n + at.channel;
+  const int image = at.n * p.x.n + at.channel;
+  const RowStorer<T, kParities * kMaxTiles * kMmaPixels> storer(dx, epilogue, at.channel, plan.chunks,
+                                                                staging + 2 * kParities * staged);
   const auto store = [&](int step) {
+    if (step < 1) return;  // before step 1 nothing is complete but rows of the band before, which has them
 #pragma unroll 1
     for (int i = 0; i < 2; ++i) {
       const int h = first_h + 2 * step + i;
-      if (step == 0 || h < 0 || h >= p.H) continue;
+      if (h < 0 || h >= p.H) continue;
       const auto own = [&](int column, int c) {
-        return plain_sums(dy + int64_t{at.n} * p.y.n, p.P, p.Q, p.K, w, c, p.K_per_group, half_taps(h + p.pad_h),
+        return plain_sums(dy, at.n, p.P, p.Q, p.K, w, c, p.K_per_group, half_taps(h + p.pad_h),
                           half_taps(first_w + column + p.pad_w));
       };
-      store_staged(dx, image + int64_t{h} * p.x.h + int64_t{first_w} * p.x.w, staging + (step % 2 * 2 + i) * staged,
-                   from, to, p.C, at.channel, plan.chunks, epilogue, group_size<kChunks>(p) < kChunk, own);
+      storer.store(image + h * p.x.h + first_w * p.x.w, staging + (step % 2 * 2 + i) * staged, from, to, p.C,
+                   group_size<kChunks>(p) < kChunk, own);
     }
   };
 
@@ -96,7 +101,8 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
     store(step - 1);
     if (step == steps) break;
     load(step + kAhead);
-    float* const pixel = staging + step % 2 * 2 * staged + lane / 4 * 2 * pitch + warp * kChunk + lane % 4 * 2;
+    float* const pixel =
+        staging + step % 2 * 2 * staged + lane / 4 * 2 * pitch + staged_place<T>(warp * kChunk + lane % 4 * 2, pitch);
 #pragma unroll
     for (int tile = 0; tile < kMaxTiles; ++tile) {
       if (tile >= plan.tiles) break;
@@ -137,7 +143,8 @@ void launch_grouped_dgrad(const char* name, const ConvProblem& p, const ConvArgs
   const HalfRange rows = half_range(p.pad_h, p.H), columns = half_range(p.pad_w, p.W);
   const GroupedPlan plan = plan_grouped(p, rows.count, columns.count);
   const size_t ring = static_cast<size_t>(kDgradStages * dgrad_stage_size(plan)) * sizeof(T);
-  const size_t staging = static_cast<size_t>(4 * staged_size(plan, 2 * plan.columns())) * sizeof(float);
+  const size_t staging =
+      static_cast<size_t>(4 * staged_size(plan, 2 * plan.columns()) + affine_size(plan.chunks)) * sizeof(float);
   Filter turned = args.w;  // the channel summed over is K
   std::swap(turned.stride_k, turned.stride_c);
   launch(name, p, grouped_dgrad<T, kChunks>,

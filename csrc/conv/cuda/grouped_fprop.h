@@ -7,7 +7,7 @@
 // finished and stored after the next step's barrier.
 //
 // Floor: x and y once; 9 * C/groups products an output, of which tensor cores do 16 x 8 x 16 at a time. Planned: 64 to
-// 128 registers, 38 KB of shared memory with unit stride and 64 channels, 75 KB with stride 2.
+// 128 registers, 39 KB of shared memory with unit stride and 64 channels, 75 KB with stride 2.
 #pragma once
 
 #include "conv/cuda/grouped_store.h"
@@ -23,8 +23,9 @@ FASTCONV_HOST_DEVICE int stage_size(const GroupedPlan& plan) {
 
 template <class T, int kChunks, int kStride>
 __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
-    grouped_fprop(ConvShape p, GroupedPlan plan, const T* __restrict__ x, Filter w, T* __restrict__ y,
-                  Epilogue epilogue) {
+    grouped_fprop(const __grid_constant__ ConvShape p, const __grid_constant__ GroupedPlan plan,
+                  const T* __restrict__ x, const __grid_constant__ Filter w, T* __restrict__ y,
+                  const __grid_constant__ Epilogue epilogue) {
   constexpr int kLive = (kFilter + kStride - 1) / kStride;  // output rows under way
   constexpr int kAhead = kStages<kStride> - 1;
   const GroupedPlace at = place_of(static_cast<int>(blockIdx.x), plan);
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
   float* const staging = reinterpret_cast<float*>(ring + kStages<kStride> * stage);
   const int staged = staged_size(plan, plan.tiles * kMmaPixels);
 
-  const RowLoader<T> loader(x, int64_t{at.n} * p.x.n + at.channel, p.H, p.W, p.C, plan);
+  const RowLoader<T> loader(x, at.n * p.x.n + at.channel, p.H, p.W, p.C, plan);
   const int first_h = at.row * kStride - p.pad_h, first_w = at.q * kStride - p.pad_w;
   const int rows = smaller(plan.rows, p.P - at.row), steps = rows + kLive - 1;
   const auto load = [&](int step) {
@@ -55,16 +56,16 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
   const int half = lane / 16, next_chunk = kChunks == 1 ? pitch : kChunk;
   const int fragment = lane % 16 * kStride * pitch + half * next_chunk + warp / kChunks * kChunks * kChunk;
   const int width = smaller(plan.tiles * kMmaPixels, p.Q - at.q);
-  const int64_t corner = int64_t{at.n} * p.y.n + int64_t{at.row} * p.y.h + int64_t{at.q} * p.y.w + at.channel;
+  const int corner = at.n * p.y.n + at.row * p.y.h + at.q * p.y.w + at.channel;
+  const RowStorer<T, kMaxTiles * kMmaPixels> storer(y, epilogue, at.channel, plan.chunks, staging + 2 * staged);
   const auto store = [&](int row) {
     if (row < 0) return;
     const auto own = [&](int column, int k) {
       const TapAxis taps_h = {first_h + row * kStride, 1, kFilter, 0, 1};
       const TapAxis taps_w = {first_w + column * kStride, 1, kFilter, 0, 1};
-      return plain_sums(x + int64_t{at.n} * p.x.n, p.H, p.W, p.C, w, k, p.C_per_group, taps_h, taps_w);
+      return plain_sums(x, at.n, p.H, p.W, p.C, w, k, p.C_per_group, taps_h, taps_w);
     };
-    store_staged(y, corner + int64_t{row} * p.y.h, staging + row % 2 * staged, 0, width, p.K, at.channel, plan.chunks,
-                 epilogue, group_size<kChunks>(p) < kChunk, own);
+    storer.store(corner + row * p.y.h, staging + row % 2 * staged, 0, width, p.K, group_size<kChunks>(p) < kChunk, own);
   };
 
   float sum[kLive][kMaxTiles][4] = {};
@@ -99,7 +100,8 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
         }
       }
     }
-    stage_oldest(sum, staging + (step + kLive + 1) % 2 * staged, step >= kLive - 1, warp * kChunk, pitch, plan.tiles);
+    stage_oldest<T>(sum, staging + (step + kLive + 1) % 2 * staged, step >= kLive - 1, warp * kChunk, pitch,
+                    plan.tiles);
   }
 }
 
@@ -108,7 +110,8 @@ void launch_grouped_fprop(const char* name, const ConvProblem& p, const void* x,
                           const ConvArgs& args) {
   const GroupedPlan plan = plan_grouped(p, p.P, p.Q);
   const size_t ring = static_cast<size_t>(kStages<kStride> * stage_size<kStride>(plan)) * sizeof(T);
-  const size_t staging = static_cast<size_t>(2 * staged_size(plan, plan.columns())) * sizeof(float);
+  const size_t staging =
+      static_cast<size_t>(2 * staged_size(plan, plan.columns()) + affine_size(plan.chunks)) * sizeof(float);
   launch(name, p, grouped_fprop<T, kChunks, kStride>,
          {.grid = {static_cast<unsigned>(plan.blocks(p.N))},
           .block = {plan.threads()},

@@ -41,7 +41,7 @@ struct TapsPlan {
 
 /// Shared memory of a block where three share a multiprocessor of sm_90 and two one of sm_80, and all that it has on
 /// sm_86.
-constexpr size_t kFairShared = 72 * 1024, kMostShared = 99 * 1024;
+constexpr size_t kFairShared = 73 * 1024, kMostShared = 99 * 1024;
 
 template <class T>
 TapsPlan cut_channels(const TapsShape& p, int out_channels, int tiles) {
@@ -63,7 +63,7 @@ TapsPlan cut_channels(const TapsShape& p, int out_channels, int tiles) {
   const int stages = p.stride == 1 ? kStages<1> : kStages<2>;
   plan.shared_bytes = static_cast<size_t>(plan.weights) * sizeof(WeightPair) +
                       static_cast<size_t>(stages * plan.stage) * sizeof(T) +
-                      static_cast<size_t>(2 * plan.staging) * sizeof(float);
+                      static_cast<size_t>(2 * plan.staging + affine_size(out_channels / kChunk)) * sizeof(float);
   return plan;
 }
 
@@ -140,8 +140,8 @@ __global__ void __launch_bounds__(kMaxThreads, kRows > 5 ? 1 : 2)
   float* const staging = reinterpret_cast<float*>(ring + kStages<kStride> * plan.stage);
 
   const int in_channel = channel / plan.in_channels * plan.in_channels;
-  const RowLoader<T> loader(in, int64_t{n} * p.in_image + in_channel, p.in_h, p.in_w, p.channels,
-                            plan.in_channels / kLanes, pitch, threads / (plan.in_channels / kLanes));
+  const RowLoader<T> loader(in, n * p.in_image + in_channel, p.in_h, p.in_w, p.channels, plan.in_channels / kLanes,
+                            pitch, threads / (plan.in_channels / kLanes));
   const int last_rows = (phase.taps_h + kStride - 1) / kStride - 1;  // steps that begin no row of the output
   const auto load = [&](int step) {
     if (step < rows + last_rows)
@@ -167,8 +167,10 @@ __global__ void __launch_bounds__(kMaxThreads, kRows > 5 ? 1 : 2)
 
   const int seen = plan.window * kLanes;
   const int fragment = lane % kMmaPixels * p.column_step * pitch + first_output / seen * seen - in_channel;
-  const int64_t corner = int64_t{n} * p.out_image + int64_t{phase.out_h + first_row * p.out_step_h} * p.out_row +
-                         int64_t{phase.out_w + first_column * p.out_step_w} * p.channels + channel;
+  const int corner = n * p.out_image + (phase.out_h + first_row * p.out_step_h) * p.out_row +
+                     (phase.out_w + first_column * p.out_step_w) * p.channels + channel;
+  const RowStorer<T, kMaxTiles * kMmaPixels> storer(out, epilogue, channel, plan.out_channels / kChunk,
+                                                    staging + 2 * plan.staging);
   const auto store = [&](int row) {
     if (row < 0) return;
     const auto own = [&](int column, int c) {
@@ -176,10 +178,10 @@ __global__ void __launch_bounds__(kMaxThreads, kRows > 5 ? 1 : 2)
                               p.tap_r};
       const TapAxis taps_w = {phase.in_w + (first_column + column) * p.column_step, p.tap_step, phase.taps_w, phase.s,
                               p.tap_r};
-      return plain_sums(in + int64_t{n} * p.in_image, p.in_h, p.in_w, p.channels, w, c, p.group, taps_h, taps_w);
+      return plain_sums(in, n, p.in_h, p.in_w, p.channels, w, c, p.group, taps_h, taps_w);
     };
-    store_staged(out, corner + int64_t{row} * p.out_step_h * p.out_row, staging + row % 2 * plan.staging, 0, width,
-                 p.out_step_w * p.channels, channel, plan.out_channels / kChunk, epilogue, p.group < kChunk, own);
+    storer.store(corner + row * p.out_step_h * p.out_row, staging + row % 2 * plan.staging, 0, width,
+                 p.out_step_w * p.channels, p.group < kChunk, own);
   };
 
   float sum[kLive][kMaxTiles][4] = {};
@@ -220,8 +222,8 @@ __global__ void __launch_bounds__(kMaxThreads, kRows > 5 ? 1 : 2)
         }
       }
     }
-    stage_oldest(sum, staging + (step + kLive + 1) % 2 * plan.staging, step >= kLive - 1, warp * kChunk,
-                 pitch_of(plan.out_channels / kChunk), plan.tiles);
+    stage_oldest<T>(sum, staging + (step + kLive + 1) % 2 * plan.staging, step >= kLive - 1, warp * kChunk,
+                    storer.pitch, plan.tiles);
   }
 }
 

@@ -110,8 +110,8 @@ __global__ void __launch_bounds__(kMaxThreads, (kWgradBlocks<T, kRows>))
         const int band = item / plan.strips % plan.bands, rest = item / plan.strips / plan.bands;
         first_p = rest % p.dilation_h + band * plan.rows * p.dilation_h;
         const int n = rest / p.dilation_h;
-        x_rows.image = x + int64_t{n} * p.x.n + first_channel;
-        dy_rows.image = dy + int64_t{n} * p.y.n + first_channel;
+        x_rows.offset = n * p.x.n + first_channel;
+        dy_rows.offset = n * p.y.n + first_channel;
       }
       T* const to = ring + step % kStages<kStride> * plan.stage;
       const int at_p = first_p + row * p.dilation_h;

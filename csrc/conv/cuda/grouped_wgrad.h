@@ -74,8 +74,8 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
     if (step < steps) {
       if (next_row == 0) {
         at = place_of(next_item * plan.channel_tiles + channel_tile, plan);
-        x_rows.image = x + int64_t{at.n} * p.x.n + first_channel;
-        dy_rows.image = dy + int64_t{at.n} * p.y.n + first_channel;
+        x_rows.offset = at.n * p.x.n + first_channel;
+        dy_rows.offset = at.n * p.y.n + first_channel;
       }
       T* const to = ring + step % kStages<kStride> * stage;
 #pragma unroll 1

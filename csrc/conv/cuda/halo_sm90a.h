@@ -180,12 +180,11 @@ __device__ __forceinline__ void store_halo(const HaloShape& shape, const HaloPix
         const float* const from = slab + row * 8 * 16;
         const Pack<float, 4> halves[2] = {load_pack<4>(from + slab_place(pixel, chunk)),
                                           load_pack<4>(from + slab_place(pixel, chunk + 4))};
-        Pack<T, kLanes> result;
+        float values[kLanes];
 #pragma unroll
-        for (int l = 0; l < kLanes; ++l)
-          result.at[l] =
-              narrow<T>(activate(halves[l / 4].at[l % 4] + widen(residual[pair].at[l]), epilogue.activation));
-        store_pack(out + first + pair * two_rows, result);
+        for (int l = 0; l < kLanes; ++l) values[l] = halves[l / 4].at[l % 4] + widen(residual[pair].at[l]);
+        activate_all(values, epilogue.activation);
+        store_pack(out + first + pair * two_rows, narrow_all<T>(values));
       }
       __syncwarp();
     }

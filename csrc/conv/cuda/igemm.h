@@ -80,19 +80,6 @@ __device__ __forceinline__ unsigned reach_of(const IgemmAxis& axis, int i, int e
   return reach;
 }
 
-/// `values` activated, with one test for all of them in the usual cases.
-template <int kLanes>
-__device__ __forceinline__ void activate_all(float (&values)[kLanes], Activation activation) {
-  if (activation == Activation::kNone) return;
-  if (activation == Activation::kRelu) {
-#pragma unroll
-    for (float& value : values) value = activate(value, Activation::kRelu);
-  } else {
-#pragma unroll
-    for (float& value : values) value = activate(value, activation);
-  }
-}
-
 /// Element offset of the output's pixel m of a phase, over the channels.
 template <bool kPhased>
 __device__ __forceinline__ int64_t out_pixel(const IgemmShape& p, const IgemmPhase& phase, int m) {
@@ -151,10 +138,7 @@ __device__ __forceinline__ void store_tile(const IgemmShape& p, const IgemmPhase
       for (int l = 0; l < kLanes; ++l)
         values[l] = slab[first + i * kRowsAtOnce][column + l] * scale[l] + shift[l] + widen(residual[i].at[l]);
       activate_all(values, epilogue.activation);
-      Pack<T, kLanes> result;
-#pragma unroll
-      for (int l = 0; l < kLanes; ++l) result.at[l] = narrow<T>(values[l]);
-      store_pack(out + index[i], result);
+      store_pack(out + index[i], narrow_all<T>(values));
     }
   }
 }

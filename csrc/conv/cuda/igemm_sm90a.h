@@ -187,15 +187,16 @@ __device__ __forceinline__ void store_sums(const HopperShape& p, int first_m, in
         const int m = first_m + (warp / 4 * Tile::kBlocks + i) * 64 + warp % 4 * 16 + row;
         if (m >= p.gemm_m || !inside_n) continue;
         const int64_t index = int64_t{m} * p.K + channel;
-        Pack<T, kLanes> residual = {}, result;
+        Pack<T, kLanes> residual = {};
         if (epilogue.residual) residual = load_pack<kLanes>(static_cast<const T*>(epilogue.residual) + index);
         const float* from = &slab[row][(lane % kAcross ^ row % 4) * kLanes];
         const Pack<float, 4> halves[2] = {load_pack<4>(from), load_pack<4>(from + 4)};
+        float values[kLanes];
 #pragma unroll
         for (int l = 0; l < kLanes; ++l)
-          result.at[l] = narrow<T>(
-              activate(halves[l / 4].at[l % 4] * scale[l] + shift[l] + widen(residual.at[l]), epilogue.activation));
-        store_pack(out + index, result);
+          values[l] = halves[l / 4].at[l % 4] * scale[l] + shift[l] + widen(residual.at[l]);
+        activate_all(values, epilogue.activation);
+        store_pack(out + index, narrow_all<T>(values));
       }
       __syncwarp();
     }

@@ -1,7 +1,12 @@
 // The epilogue on a GPU: act(scale[channel] * sum + shift[channel] + residual), in the accumulator's type.
 #pragma once
 
+#include <cstring>
+#include <type_traits>
+
 #include "core/cuda/number.h"
+#include "core/cuda/ptx_mma.h"
+#include "core/cuda/vector.h"
 #include "core/kernel.h"
 
 namespace fastconv {
@@ -20,6 +25,34 @@ __device__ __forceinline__ A activate(A x, Activation activation) {
     case Activation::kSigmoid: return A(1) / (A(1) + exp(-x));
   }
   return x;
+}
+
+/// `values` activated, with one test for all of them in the usual cases.
+template <int kLanes>
+__device__ __forceinline__ void activate_all(float (&values)[kLanes], Activation activation) {
+  if (activation == Activation::kNone) return;
+  if (activation == Activation::kRelu) {
+#pragma unroll
+    for (float& value : values) value = activate(value, Activation::kRelu);
+  } else {
+#pragma unroll
+    for (float& value : values) value = activate(value, activation);
+  }
+}
+
+/// `values` rounded to T, two at a time where T has 16 bits.
+template <class T, int kLanes>
+__device__ __forceinline__ Pack<T, kLanes> narrow_all(const float (&values)[kLanes]) {
+  Pack<T, kLanes> pack;
+  if constexpr (std::is_same_v<T, float>) {
+    std::memcpy(&pack, values, sizeof(pack));
+  } else {
+    uint32_t bits[kLanes / 2];
+#pragma unroll
+    for (int i = 0; i < kLanes / 2; ++i) bits[i] = ptx::pack2<T>(values[2 * i], values[2 * i + 1]);
+    std::memcpy(static_cast<void*>(&pack), bits, sizeof(bits));
+  }
+  return pack;
 }
 
 /// `sum` finished for output element `index` (an offset that the residual shares) of channel `channel`.
