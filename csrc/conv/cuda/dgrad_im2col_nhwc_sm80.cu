@@ -31,26 +31,47 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
   });
 }
 
-/// dx of the images whose columns these are, from element `first` of dx on. A thread kLanes channels of a group.
+/// dx as its gather sees it.
+struct GradientShape {
+  ColumnShape columns;
+  FastDivmod channels, w, h, stride_h, stride_w;
+
+  explicit GradientShape(const ConvProblem& problem)
+      : columns(problem),
+        channels(columns.p.C),
+        w(columns.p.W > 0 ? columns.p.W : 1),
+        h(columns.p.H > 0 ? columns.p.H : 1),
+        stride_h(columns.p.stride_h),
+        stride_w(columns.p.stride_w) {}
+};
+
+/// The output whose first tap lies `reach` inputs behind that of output 0; a negative number where there is none.
+__device__ __forceinline__ int output_at(int reach, const FastDivmod& stride, int outputs) {
+  if (reach < 0) return -1;
+  int at;
+  return stride.divmod(reach, &at) == 0 && at < outputs ? at : -1;
+}
+
+/// dx of the images whose columns these are, which begins at element `first` of the residual. A thread kLanes channels
+/// of a group.
 template <class T, int kLanes>
 __global__ void __launch_bounds__(kColumnThreads)
-    gather_gradient(ColumnShape m, int64_t threads, const Accumulator<T>* __restrict__ columns, T* dx, int64_t first,
-                    Epilogue epilogue) {
+    gather_gradient(GradientShape shape, int64_t threads, const Accumulator<T>* __restrict__ columns, T* dx,
+                    int64_t first, Epilogue epilogue) {
+  const ColumnShape& m = shape.columns;
   const int64_t index = int64_t{blockIdx.x} * kColumnThreads + threadIdx.x;
   if (index >= threads) return;
-  int64_t pixel = index * kLanes / m.p.C;
-  const int channel = static_cast<int>(index * kLanes % m.p.C);
-  const int g = channel / m.p.C_per_group, c = channel % m.p.C_per_group;
-  const int w = static_cast<int>(pixel % m.p.W), h = static_cast<int>(pixel / m.p.W % m.p.H);
-  const int64_t n = pixel / m.p.W / m.p.H;
+  int pixel, line, n, g;
+  const int channel = shape.channels.divmod(static_cast<int>(index * kLanes), &pixel), c = m.c.divmod(channel, &g);
+  const int w = shape.w.divmod(pixel, &line), h = shape.h.divmod(line, &n);
   Pack<Accumulator<T>, kLanes> sum = {};
   for (int r = 0; r < m.p.R; ++r) {
-    const int reach_h = h + m.p.pad_h - r * m.p.dilation_h, p = reach_h / m.p.stride_h;
-    if (reach_h < 0 || reach_h % m.p.stride_h != 0 || p >= m.p.P) continue;
+    const int p = output_at(h + m.p.pad_h - r * m.p.dilation_h, shape.stride_h, m.p.P);
+    if (p < 0) continue;
     for (int s = 0; s < m.p.S; ++s) {
-      const int reach_w = w + m.p.pad_w - s * m.p.dilation_w, q = reach_w / m.p.stride_w;
-      if (reach_w < 0 || reach_w % m.p.stride_w != 0 || q >= m.p.Q) continue;
-      const int64_t row = (n * m.p.P + p) * m.p.Q + q;
+      const int q = output_at(w + m.p.pad_w - s * m.p.dilation_w, shape.stride_w, m.p.Q);
+      if (q < 0) continue;
+      const int64_t row = (int64_t{1} * n * m.p.P + p) * m.p.Q + q;
       const auto* from = columns + (row * m.p.groups + g) * m.pitch + (r * m.p.S + s) * m.p.C_per_group + c;
       if constexpr (kLanes == 4) {
         const auto quad = simt::load_quad(from);
@@ -61,9 +82,13 @@ __global__ void __launch_bounds__(kColumnThreads)
       }
     }
   }
-  const int64_t to = first + index * kLanes;
+  const int64_t to = index * kLanes;
+  Pack<T, kLanes> result;
 #pragma unroll
-  for (int i = 0; i < kLanes; ++i) dx[to + i] = narrow<T>(finish<T>(sum.at[i], epilogue, channel + i, to + i));
+  for (int i = 0; i < kLanes; ++i)
+    result.at[i] = narrow<T>(finish<T>(sum.at[i], epilogue, channel + i, first + to + i));
+  if constexpr (kLanes == 4) simt::store_quad(dx + to, result);
+  else dx[to] = result.at[0];
 }
 
 ColumnPlan plan_of(const ConvProblem& p) {
@@ -73,9 +98,9 @@ ColumnPlan plan_of(const ConvProblem& p) {
 template <class T, int kLanes>
 void launch_gather(const ConvProblem& p, const ConvArgs& args, int64_t image, int64_t images,
                    const Accumulator<T>* columns) {
-  const int64_t threads = images * p.H * p.W * p.C / kLanes;
-  launch(kName, p, gather_gradient<T, kLanes>, column_launch(threads, args), ColumnShape(p), threads, columns,
-         static_cast<T*>(args.out), image * p.H * p.W * p.C, args.epilogue);
+  const int64_t threads = images * p.H * p.W * p.C / kLanes, first = image * p.H * p.W * p.C;
+  launch(kName, p, gather_gradient<T, kLanes>, column_launch(threads, args), GradientShape(p), threads, columns,
+         static_cast<T*>(args.out) + first, first, args.epilogue);
 }
 
 void run(const ConvProblem& p, const ConvArgs& args) {

@@ -98,7 +98,7 @@ class ImageSource {
         vector_(p.vector_in),
         walk_{h.taps, w.taps} {}
 
-  __device__ __forceinline__ Pack<T, 4> quad(int, int row, int k) const {
+  __device__ __forceinline__ simt::Quad<T> quad(int, int row, int k) const {
     const PixelRow pixel = rows_[row];
     const int dh = walk_.j_h * tap_step_h_, dw = walk_.j_w * tap_step_w_, left = depth_ - walk_.k - k;
     if (static_cast<unsigned>(pixel.h + dh) >= static_cast<unsigned>(H_)) return {};
@@ -135,7 +135,7 @@ class FilterSource {
         vector_(p.vector_w),
         walk_{h.taps, v.taps} {}
 
-  __device__ __forceinline__ Pack<T, 4> quad(int, int n, int k) const {
+  __device__ __forceinline__ simt::Quad<T> quad(int, int n, int k) const {
     const int depth_left = depth_ - walk_.k - k, columns_left = columns_ - n;
     if (depth_left <= 0 || columns_left <= 0) return {};
     const T* from = w_ + (walk_.j_h * stride_h_ + walk_.j_w * stride_w_ + (walk_.k + k) * stride_k_ + n * stride_n_);

@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   };
   Pack<T, 4> quad = {};
   if (m.vector_c) {
-    if (const T* from = place(d)) quad = simt::load_quad(from);
+    if (const T* from = place(d)) quad = simt::elements_of<T>(simt::load_quad(from));
   } else {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
@@ -149,7 +149,7 @@ class MatrixSource {
   __device__ __forceinline__ MatrixSource(const T* from, int64_t pitch, int rows, int depth, bool vector)
       : from_(from), pitch_(pitch), rows_(rows), depth_(depth), vector_(vector) {}
 
-  __device__ __forceinline__ Pack<T, 4> quad(int, int row, int k) const {
+  __device__ __forceinline__ simt::Quad<T> quad(int, int row, int k) const {
     if (row >= rows_ || k >= depth_) return {};
     const bool along_depth = kAlong == simt::Along::kDepth;
     const T* at = from_ + (along_depth ? row * pitch_ + k : k * pitch_ + row);

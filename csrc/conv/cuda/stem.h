@@ -3,8 +3,9 @@
 // A block makes a rectangle of 128 output pixels by 64 channels (32 where K has no more, 64 pixels in float64). It
 // keeps the strip of x under the rectangle in shared memory as [h][c][w] in the accumulator's type, so that reading
 // NCHW and NHWC differ in the copy alone, and the weight as [r][c][s][k], as many filter rows at a time as 40 KB hold.
-// Each thread keeps 8 pixels x 8 channels: of the 10 loads from shared memory for 64 FMAs, those of x take 8
-// neighbouring columns of a warp, those of w 64 neighbouring bytes.
+// Each thread keeps 8 pixels x 8 channels (x 4 where K has no more than 32). A tap is 8 loads of x from shared memory,
+// of a cycle each, for a warp's lie in 8 neighbouring columns, and 2 of w, of two cycles each (simt_gemm.h): 12 cycles
+// for the 16 of its 64 FMAs (10 for 8 with 32 FMAs).
 //
 // Floors on an H200 for 7x7/2, 3 to 64 channels, 112 x 112, a batch of 128: 15.1 GFMA, 450 us at the FMA peak;
 // 411 MB of y in float32, 96 us. With 3x3 filters and half precision the write of y is the floor.

@@ -28,7 +28,7 @@ class TapSource {
   __device__ __forceinline__ TapSource(const T* x, const WgradParams& p, int m, int first, int last)
       : x_(x), p_(p), m_(m), pixel_(first), last_(last), taps_(tap_of(m)) {}
 
-  __device__ __forceinline__ Pack<T, 4> quad(int, int, int k) const {
+  __device__ __forceinline__ simt::Quad<T> quad(int, int, int k) const {
     const int pixel = pixel_ + k;
     if (pixel >= last_ || m_ >= p_.matrix.gemm_m) return {};
     int line, n;
@@ -36,14 +36,14 @@ class TapSource {
     const int h = p * p_.stride_h, w = q * p_.stride_w;
     if (p_.vector_x) {
       const T* from = place(n, h, w, taps_);
-      return from ? simt::load_quad(from) : Pack<T, 4>{};
+      return from ? simt::load_quad(from) : simt::Quad<T>{};
     }
     Pack<T, 4> quad = {};
 #pragma unroll
     for (int i = 0; i < 4; ++i)
       if (m_ + i < p_.matrix.gemm_m)
         if (const T* from = place(n, h, w, tap_of(m_ + i))) quad.at[i] = *from;
-    return quad;
+    return simt::quad_of(quad);
   }
   __device__ __forceinline__ void next() { pixel_ += simt::kStep; }
 
@@ -82,7 +82,7 @@ class GradientSource {
         last_(last),
         vector_(p.vector_dy) {}
 
-  __device__ __forceinline__ Pack<T, 4> quad(int, int n, int k) const {
+  __device__ __forceinline__ simt::Quad<T> quad(int, int n, int k) const {
     if (pixel_ + k >= last_ || n >= columns_) return {};
     const T* from = dy_ + int64_t{1} * (pixel_ + k) * K_ + n;
     return vector_ ? simt::load_quad(from) : simt::gather_quad(from, 1, columns_ - n);

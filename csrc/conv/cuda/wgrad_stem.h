@@ -6,7 +6,9 @@
 // off. Runs are parts, added in their order (wgrad_parts.h).
 //
 // Floors on an H200 for 7x7/2, 3 to 64 channels, 112 x 112, a batch of 128: 15.1 GFMA, 450 us at the FMA peak and 590
-// us with the taps rounded up to 192; dy is read once for every 64 taps, 3 x 411 MB in float32, most of them from L2.
+// us with the taps rounded up to 192. Shared memory takes longer: for the 8 cycles of a step's 32 FMAs, two cycles each
+// for two loads of dy (simt_gemm.h) and 1.5 each for four of the strip, as the taps of a warp fall into banks; 10, so
+// 740 us. dy is read once for every 64 taps, 3 x 411 MB in float32, most of them from L2.
 #pragma once
 
 #include <algorithm>
@@ -24,25 +26,33 @@ struct StemWgradParams {
   bool vector_dy;
 };
 
-/// dy of the rectangle as [pixel][kN], zeros behind K; pixels outside the image are left out.
+/// Quad `quad` of the rectangle of dy as [pixel][kN]; zeros behind K and outside the image.
+template <class T, int kN>
+__device__ __forceinline__ simt::Quad<T> rectangle_quad(const StemWgradParams& t, const T* dy, const Rectangle& at,
+                                                        int k_first, int quad) {
+  const ConvShape& p = t.strip.p;
+  const int pixel = quad / (kN / 4), column = quad % (kN / 4) * 4, left = p.K - k_first - column;
+  const int i = at.p + pixel / t.strip.tile_q, j = at.q + pixel % t.strip.tile_q;
+  if (i >= p.P || j >= p.Q || left <= 0) return {};
+  const T* from = dy + p.y.at(at.n, k_first, 0, i, j) + column;
+  return t.vector_dy ? simt::load_quad(from) : simt::gather_quad(from, 1, left);
+}
+
+/// Copies the rectangle of dy, of which each thread has a multiple of four quads: four loads are on their way together.
 template <class T, int kN>
 __device__ __forceinline__ void load_rectangle(const StemWgradParams& t, const T* dy, const Rectangle& at, int k_first,
                                                Accumulator<T>* to) {
-  using A = Accumulator<T>;
-  const ConvShape& p = t.strip.p;
-  const int pixels = t.strip.tile_p * t.strip.tile_q;
-#pragma unroll 4
-  for (int quad = static_cast<int>(threadIdx.x); quad < pixels * kN / 4; quad += simt::kThreads) {
-    const int pixel = quad / (kN / 4), column = quad % (kN / 4) * 4, left = p.K - k_first - column;
-    const int i = at.p + pixel / t.strip.tile_q, j = at.q + pixel % t.strip.tile_q;
-    if (i >= p.P || j >= p.Q) continue;
-    Pack<T, 4> value = {};
-    const T* from = dy + p.y.at(at.n, k_first, 0, i, j) + column;
-    if (left > 0) value = t.vector_dy ? simt::load_quad(from) : simt::gather_quad(from, 1, left);
-    Pack<A, 4> wide;
+  constexpr int kTogether = 4;
+  const int quads = t.strip.tile_p * t.strip.tile_q * kN / 4;
+#pragma unroll 1
+  for (int first = static_cast<int>(threadIdx.x); first < quads; first += kTogether * simt::kThreads) {
+    simt::Quad<T> values[kTogether];
 #pragma unroll
-    for (int e = 0; e < 4; ++e) wide.at[e] = widen(value.at[e]);
-    store_pack(to + quad * 4, wide);
+    for (int i = 0; i < kTogether; ++i)
+      values[i] = rectangle_quad<T, kN>(t, dy, at, k_first, first + i * simt::kThreads);
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i)
+      store_pack(to + (first + i * simt::kThreads) * 4, simt::widen_quad<T>(values[i]));
   }
 }
 

@@ -5,14 +5,16 @@
 // shared memory as [k][row] in the accumulator's type, twice: while one step is multiplied, the next is on its way in
 // registers.
 //
-// Shared memory without conflicts: a warp is 8 x 4 threads, so a load of A is 128 neighbouring bytes and one of B
-// is 64. A source whose elements neighbour along gemm_k is transposed as it is stored; row r of depth k then lies at
-// column r ^ (k / 4 % 4 * 8), which spreads the four quads of a row over the banks.
+// A warp is 8 x 4 threads, of which lanes i and i ^ 1 read the same of B and lanes i and i ^ 2 the same of A, for then
+// an SM serves sixteen lanes at once instead of eight (conv/cuda/winograd_tile.h). So a 16-byte load takes 2 cycles of
+// shared memory, and the four 8 of the 16 that 64 FMAs of each of an sm_90's four schedulers leave it; with 4 x 4 sums
+// it is all 4 of 4. A source whose elements neighbour along gemm_k is transposed as it is stored; row r of depth k then
+// lies at column r ^ (k / 4 % 4 * 8), which spreads the four quads of a row over the banks.
 //
 // Where the elements come from is the business of a source, a type with
-//   Pack<T, 4> quad(int pass, int row, int k)   kAlong::kDepth: elements (row, k .. k + 3) of the step, zeros outside
-//                                               kAlong::kRows:  elements (row .. row + 3, k)
-//   void next()                                 goes to the next step
+//   Quad<T> quad(int pass, int row, int k)   kAlong::kDepth: elements (row, k .. k + 3) of the step, zeros outside
+//                                            kAlong::kRows:  elements (row .. row + 3, k)
+//   void next()                              goes to the next step
 // `pass` counts the quads of one thread. For kRows a thread's row is the same in each pass and step.
 #pragma once
 
@@ -49,11 +51,45 @@ struct Tile {
 
 __device__ __forceinline__ int swizzle(int row, int k) { return row ^ (k / 4 % 4 * 8); }
 
-/// Four neighbouring elements. `vector`: `from` is aligned to 4 elements (or to 16 bytes, if that is less).
+/// Four elements as they wait to be used: 16-bit ones as words, which a load under a condition writes as a whole.
+/// (Taken apart under the condition, each load would wait for the one before.)
 template <class T>
-__device__ __forceinline__ Pack<T, 4> load_quad(const T* from) {
+using Quad = std::conditional_t<sizeof(T) == 2, Pack<uint32_t, 2>, Pack<T, 4>>;
+
+template <class T>
+__device__ __forceinline__ Quad<T> quad_of(const Pack<T, 4>& from) {
+  if constexpr (sizeof(T) == 2) {
+    const auto word = [](T low, T high) { return static_cast<uint32_t>(low.bits | uint32_t{high.bits} << 16); };
+    return {word(from.at[0], from.at[1]), word(from.at[2], from.at[3])};
+  } else {
+    return from;
+  }
+}
+
+template <class T>
+__device__ __forceinline__ Pack<T, 4> elements_of(const Quad<T>& quad) {
+  if constexpr (sizeof(T) == 2) {
+    const auto element = [&](int i) { return T{static_cast<uint16_t>(quad.at[i / 2] >> i % 2 * 16)}; };
+    return {element(0), element(1), element(2), element(3)};
+  } else {
+    return quad;
+  }
+}
+
+template <class T>
+__device__ __forceinline__ Pack<Accumulator<T>, 4> widen_quad(const Quad<T>& quad) {
+  const Pack<T, 4> elements = elements_of<T>(quad);
+  Pack<Accumulator<T>, 4> wide;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) wide.at[i] = widen(elements.at[i]);
+  return wide;
+}
+
+/// Four neighbouring elements, aligned to all four (or to 16 bytes, if that is less).
+template <class T>
+__device__ __forceinline__ Quad<T> load_quad(const T* from) {
   if constexpr (sizeof(T) <= 4) {
-    return load_pack<4>(from);
+    return load_as<Quad<T>>(from);
   } else {
     const Pack<T, 2> low = load_pack<2>(from), high = load_pack<2>(from + 2);
     return {low.at[0], low.at[1], high.at[0], high.at[1]};
@@ -62,12 +98,12 @@ __device__ __forceinline__ Pack<T, 4> load_quad(const T* from) {
 
 /// `count` elements that lie `stride` apart, and zeros; of at most 4.
 template <class T>
-__device__ __forceinline__ Pack<T, 4> gather_quad(const T* from, int stride, int count) {
+__device__ __forceinline__ Quad<T> gather_quad(const T* from, int stride, int count) {
   Pack<T, 4> quad = {};
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     if (i < count) quad.at[i] = from[i * stride];
-  return quad;
+  return quad_of(quad);
 }
 
 template <class T>
@@ -102,9 +138,7 @@ class Operand {
   __device__ __forceinline__ void store(A* tile) const {
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      Pack<A, 4> wide;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) wide.at[i] = widen(quads_[pass].at[i]);
+      const Pack<A, 4> wide = widen_quad<T>(quads_[pass]);
       const int r = row(pass), k = depth(pass);
       if constexpr (kAlong == Along::kRows) {
         store_pack(tile + k * kRows + swizzle(r, k), wide);
@@ -128,17 +162,18 @@ class Operand {
   }
 
   Source source_;
-  Pack<T, 4> quads_[kPasses];
+  Quad<T> quads_[kPasses];
 };
 
-/// Where a thread's squares begin: square (i, j) at row m + 32 * i, column n + 16 * j of the tile.
+/// Where a thread's squares begin: square (i, j) at row m + 32 * i, column n + 16 * j of the tile. Which lanes share a
+/// row or a column: the file's head.
 template <class Tile>
 struct Squares {
   int m, n;
   __device__ __forceinline__ Squares() {
     const int t = static_cast<int>(threadIdx.x), lane = t % kWarpSize, warp = t / kWarpSize;
-    m = warp / 2 * 32 * Tile::kQuadsM + lane / 4 * 4;
-    n = warp % 2 * 16 * Tile::kQuadsN + lane % 4 * 4;
+    m = warp / 2 * 32 * Tile::kQuadsM + (lane % 2 + lane / 8 * 2) * 4;
+    n = warp % 2 * 16 * Tile::kQuadsN + lane / 2 % 4 * 4;
   }
 };
 
