@@ -4,19 +4,19 @@
 // keeps all its sums in registers: kTaps * kLanes accumulators, 24 for 3x3 and 56 for 7x7 in bf16. The warps of a block
 // are the rows of the filter on the same pixels, so that x and dy come from memory once and then from the L1. Lanes
 // that share a channel add up by shuffles, in a fixed order; a block writes its sums to the workspace,
-// [split][tap][channel], and a second kernel adds the splits in a fixed order. The splits depend on the problem alone.
+// [split][tap][channel] filled up to quads, and add_splits.h adds the splits. They depend on the problem alone.
 //
-// Floor: x and dy once, R * S multiply-adds a pixel of dy. Registers: 121 for 3x3 and 167 for 7x7 in bf16, 84 in NCHW.
-// No shared memory but 1 KB (float64: 2 KB) of the second kernel.
+// Floor: x and dy once, R * S multiply-adds a pixel of dy. Registers: 121 for 3x3 and 167 for 7x7 in bf16, 86 in NCHW.
+// No shared memory.
 #pragma once
 
+#include "conv/cuda/add_splits.h"
 #include "conv/cuda/depthwise_plan.h"
 
 namespace fastconv {
 namespace {
 
 constexpr int kMostTapWarps = 8;
-constexpr int kSumColumns = 32, kSumRows = 8;
 
 template <int kTaps, int kStride>
 constexpr int kWgradStrip = kStride == 1 ? 8 : 4;
@@ -48,7 +48,9 @@ struct DepthwiseWgrad {
 
   __host__ __device__ int taps() const { return d.u.taps * d.v.taps; }
   int64_t blocks() const { return int64_t{1} * splits * d.blocks_c * tap_blocks; }
-  int64_t sums() const { return int64_t{1} * splits * taps() * d.C; }
+  /// Of a split's sums; the last is filled up.
+  __host__ __device__ int64_t quads() const { return (int64_t{1} * taps() * d.C + 3) / 4; }
+  int64_t sums() const { return splits * quads() * 4; }
 };
 
 /// kTaps and kStride are those along u (dilation 1); 1 and 0 for any: then a warp owns a single tap.
@@ -122,35 +124,30 @@ __global__ void __launch_bounds__(kMostTapWarps* kWarpSize, 1)
   if (lane >= d.c_count || c >= d.C) return;
 #pragma unroll
   for (int s = 0; s < kTaps; ++s) {
-    const int64_t tap = int64_t{1} * split * plan.taps() + tap_v * d.u.taps + tap_u + s;
+    A* const to = sums + split * plan.quads() * 4 + int64_t{1} * (tap_v * d.u.taps + tap_u + s) * d.C + c;
 #pragma unroll
-    for (int k = 0; k < kLanes; ++k) sums[tap * d.C + c + k] = acc[s][k];
+    for (int k = 0; k < kLanes; ++k) to[k] = acc[s][k];
   }
 }
 
-/// dw = the sum over splits: a block owns 32 neighbouring elements of [tap][channel], its rows every 8th split.
-template <class T>
-__global__ void __launch_bounds__(kSumColumns* kSumRows)
-    depthwise_wgrad_sum(DepthwiseWgrad plan, const Accumulator<T>* __restrict__ sums, Filter dw) {
-  using A = Accumulator<T>;
-  A* partial = &shared_memory<A>();
-  const int column = static_cast<int>(threadIdx.x) % kSumColumns, row = static_cast<int>(threadIdx.x) / kSumColumns;
-  const int64_t element = int64_t{blockIdx.x} * kSumColumns + column, elements = int64_t{1} * plan.taps() * plan.d.C;
-  A sum = 0;
-  if (element < elements) {
-#pragma unroll 4
-    for (int split = row; split < plan.splits; split += kSumRows) sum += sums[split * elements + element];
-  }
-  partial[threadIdx.x] = sum;
-  __syncthreads();
-  if (row != 0 || element >= elements) return;
+/// Writes quads of [tap][channel], which may end in other taps than they begin, and behind the last.
+template <class Element>
+struct WriteTaps {
+  using T = Element;
+  DepthwiseWgrad plan;
+  Filter dw;
+
+  __device__ __forceinline__ void operator()(int quad, const Pack<Accumulator<T>, 4>& sum) const {
 #pragma unroll
-  for (int other = 1; other < kSumRows; ++other) sum += partial[other * kSumColumns + column];
-  const int c = static_cast<int>(element % plan.d.C), tap = static_cast<int>(element / plan.d.C);
-  const int u = tap % plan.d.u.taps, v = tap / plan.d.u.taps;
-  const int r = plan.d.channels_last ? v : u, s = plan.d.channels_last ? u : v;
-  static_cast<T*>(dw.data)[dw.offset(c, 0, 0, 0, r, s)] = narrow<T>(sum);
-}
+    for (int i = 0; i < 4; ++i) {
+      const int element = quad * 4 + i, c = element % plan.d.C, tap = element / plan.d.C;
+      if (tap >= plan.taps()) return;
+      const int u = tap % plan.d.u.taps, v = tap / plan.d.u.taps;
+      const int r = plan.d.channels_last ? v : u, s = plan.d.channels_last ? u : v;
+      static_cast<T*>(dw.data)[dw.offset(c, 0, 0, 0, r, s)] = narrow<T>(sum.at[i]);
+    }
+  }
+};
 
 /// What `body` gets: an instantiation by value.
 template <int kLanesOf, int kTapsOf, int kStrideOf>
@@ -209,13 +206,7 @@ void run_depthwise_wgrad(const char* name, const ConvProblem& p, const ConvArgs&
             .block = {static_cast<unsigned>(plan.warps * kWarpSize)},
             .stream = args.stream},
            plan, static_cast<const T*>(args.x), static_cast<const T*>(args.dy), sums);
-    const int64_t elements = int64_t{1} * plan.taps() * plan.d.C;
-    launch(name, p, depthwise_wgrad_sum<T>,
-           {.grid = {static_cast<unsigned>((elements + kSumColumns - 1) / kSumColumns)},
-            .block = {kSumColumns * kSumRows},
-            .shared_bytes = kSumColumns * kSumRows * sizeof(A),
-            .stream = args.stream},
-           plan, static_cast<const A*>(sums), args.w);
+    launch_add_splits(name, p, args, plan.splits, plan.quads(), WriteTaps<T>{plan, args.w});
   });
 }
 

@@ -5,10 +5,11 @@
 // channels, of several pixels, whose places it works out anew for each stage.
 //
 // The few tiles of dw do not fill a GPU: the pixels are split among blocks, whose sums lie in the workspace as floats
-// [split][K][T R S C/groups] until a second kernel adds them in order. Blocks of one split follow one another in the
-// grid: they share their pixels.
+// [split][K][T R S C/groups] until add_splits.h adds them. Blocks of one split follow one another in the grid: they
+// share their pixels.
 #pragma once
 
+#include "conv/cuda/add_splits.h"
 #include "conv/cuda/igemm_plan.h"
 #include "conv/cuda/igemm_tile.h"
 
@@ -106,25 +107,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerSm)
       }
 }
 
-constexpr int kReduceThreads = 256;
-
-/// One thread an element of dw, in the order of the partial sums.
-template <class T>
-__global__ void __launch_bounds__(kReduceThreads)
-    add_splits(ConvShape p, int splits, const float* __restrict__ partial, Filter dw) {
-  const int row = p.T * p.R * p.S * p.C_per_group;
-  const int64_t all = int64_t{p.K} * row, index = int64_t{blockIdx.x} * kReduceThreads + threadIdx.x;
-  if (index >= all) return;
-  float sum = 0;
-#pragma unroll 8
-  for (int split = 0; split < splits; ++split) sum += partial[split * all + index];
-  const int k = static_cast<int>(index / row), in_row = static_cast<int>(index % row);
-  const int c = in_row % p.C_per_group, tap = in_row / p.C_per_group;
-  static_cast<T*>(
-      dw.data)[dw.offset(k / p.K_per_group, k % p.K_per_group, c, tap / p.S / p.R, tap / p.S % p.R, tap % p.S)] =
-      narrow<T>(sum);
-}
-
 inline size_t igemm_wgrad_bytes(const ConvProblem& p) {
   return static_cast<size_t>(IgemmWgradPlan(p).splits * p.w_elements()) * sizeof(float);
 }
@@ -150,11 +132,7 @@ void run_igemm_wgrad(const char* name, const ConvProblem& p, const ConvArgs& arg
   const IgemmWgradPlan plan(p);
   if (plan.large) launch_igemm_wgrad<T, 128>(name, p, args, plan);
   else launch_igemm_wgrad<T, 64>(name, p, args, plan);
-  launch(name, p, add_splits<T>,
-         {.grid = {static_cast<unsigned>((p.w_elements() + kReduceThreads - 1) / kReduceThreads)},
-          .block = {kReduceThreads},
-          .stream = args.stream},
-         shape_of(p), plan.splits, static_cast<const float*>(args.workspace), args.w);
+  launch_add_splits(name, p, args, plan.splits, p.w_elements() / 4, WriteChannels<T>{shape_of(p), args.w});
 }
 
 }  // namespace

@@ -9,9 +9,10 @@
 // Boxes beyond K or the last tap are not loaded: what their place holds reaches sums that are not stored. Pixels after
 // the last are zero in dy, where TMA ends, and in x, whose images end there too: they add nothing.
 //
-// Sums of each split lie in the workspace as floats [split][K][R S C] until a second kernel adds them, in order.
+// Sums of each split lie in the workspace as floats [split][K][R S C] until add_splits.h adds them.
 #pragma once
 
+#include "conv/cuda/add_splits.h"
 #include "conv/cuda/igemm_sm90a.h"
 #include "conv/cuda/igemm_wgrad_sm90a_plan.h"
 
@@ -156,7 +157,7 @@ __device__ __forceinline__ void store_partial(const HopperWgradShape& p, const H
     for (int i = 0; i < 2 * Tile::kRowBlocks; ++i) {  // halves of 8 rows
       const int k = first_k + i / 2 * 64 + i % 2 * 8;
       if (k >= p.K) continue;
-      float* const to = partial + (split_row + k) * p.by_row.divisor() + tap * p.C + first_c;
+      float* const to = partial + (split_row + k) * p.row + tap * p.C + first_c;
 #pragma unroll
       for (int column = 0; column < 64; column += 8) {
         const float* from = &sum[i / 2][j * 32 + column / 2 + i % 2 * 2];
@@ -197,43 +198,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   store_partial<Tile>(p, work, group, sum, partial);
 }
 
-constexpr int kAddThreads = 256, kMostWays = 8;
-
-struct AddShared {
-  Pack<float, 4> sums[kAddThreads];
-};
-
-/// `ways` threads, of different warps, share four channels of dw and add every ways-th split; one adds their sums.
-template <class T>
-__global__ void __launch_bounds__(kAddThreads)
-    add_hopper_splits(const __grid_constant__ HopperWgradShape p, int splits, int ways,
-                      const float* __restrict__ partial, Filter dw) {
-  auto& s = shared_memory<AddShared>();
-  const int thread = static_cast<int>(threadIdx.x), quads_here = kAddThreads / ways;
-  const int quad = static_cast<int>(blockIdx.x) * quads_here + thread % quads_here;
-  const int64_t quads = int64_t{p.K} * p.by_row.divisor() / 4;
-  Pack<float, 4> sum = {};
-  if (quad < quads) {
-#pragma unroll 4
-    for (int split = thread / quads_here; split < splits; split += ways) {
-      const auto term = load_pack<4>(partial + (split * quads + quad) * 4);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) sum.at[i] += term.at[i];
-    }
-  }
-  s.sums[thread] = sum;
-  __syncthreads();
-  if (thread >= quads_here || quad >= quads) return;
-  for (int other = thread + quads_here; other < kAddThreads; other += quads_here)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) sum.at[i] += s.sums[other].at[i];
-  int k, tap, r;
-  const int c = p.by_c.divmod(p.by_row.divmod(quad * 4, &k), &tap), tap_s = p.by_s.divmod(tap, &r);
-  T* const to = static_cast<T*>(dw.data) + dw.offset(0, k, c, 0, r, tap_s);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) to[i * dw.stride_c] = narrow<T>(sum.at[i]);
-}
-
 template <class T, int kKind>
 void launch_hopper_wgrad(const char* name, const ConvProblem& p, const ConvArgs& args, const HopperWgradShape& shape,
                          int splits) {
@@ -263,15 +227,7 @@ void run_igemm_wgrad_hopper(const char* name, const ConvProblem& p, const ConvAr
     else if (plan.kind == 1) launch_hopper_wgrad<T, 1>(name, p, args, shape, plan.splits);
     else launch_hopper_wgrad<T, 2>(name, p, args, shape, plan.splits);
   }
-  int ways = 1;
-  while (2 * ways <= std::min(plan.splits, kMostWays)) ways *= 2;
-  const int64_t quads_here = kAddThreads / ways;
-  launch(name, p, add_hopper_splits<T>,
-         {.grid = {static_cast<unsigned>((p.w_elements() / 4 + quads_here - 1) / quads_here)},
-          .block = {kAddThreads},
-          .shared_bytes = sizeof(AddShared),
-          .stream = args.stream},
-         shape, plan.splits, ways, static_cast<const float*>(args.workspace), args.w);
+  launch_add_splits(name, p, args, plan.splits, p.w_elements() / 4, WriteChannels<T>{shape_of(p), args.w});
 }
 
 }  // namespace

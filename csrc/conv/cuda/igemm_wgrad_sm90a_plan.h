@@ -68,8 +68,8 @@ inline size_t igemm_hopper_wgrad_bytes(const ConvProblem& p) {
 struct HopperWgradShape {
   int pixels, K, C, R, S;
   int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-  int boxes, split_pixels;
-  FastDivmod by_tiles_n, by_taps, by_s, by_c, by_row, by_q, by_p;
+  int row, boxes, split_pixels;  // row: of dw, R S C
+  FastDivmod by_tiles_n, by_taps, by_s, by_q, by_p;
 };
 
 inline HopperWgradShape hopper_wgrad_shape(const ConvProblem& p, const HopperWgradPlan& plan) {
@@ -87,13 +87,12 @@ inline HopperWgradShape hopper_wgrad_shape(const ConvProblem& p, const HopperWgr
           .pad_w = i(p.pad_w),
           .dilation_h = i(p.dilation_h),
           .dilation_w = i(p.dilation_w),
+          .row = i(p.R * p.S * p.C),
           .boxes = boxes,
           .split_pixels = plan.split_pixels,
           .by_tiles_n = by((boxes + across - 1) / across),
           .by_taps = by(p.R * p.S),
           .by_s = by(p.S),
-          .by_c = by(p.C),
-          .by_row = by(p.R * p.S * p.C),
           .by_q = by(p.Q),
           .by_p = by(p.P)};
 }

@@ -1,9 +1,10 @@
-// The end of a wgrad that is a SIMT matrix product over a part of the pixels: partial sums in the workspace, and a
-// second stage that adds them in the order of their parts. gemm_m = (r, s, c), gemm_n = k, both in a group.
+// The end of a wgrad that is a SIMT matrix product over a part of the pixels: partial sums in the workspace, which
+// add_splits.h adds. gemm_m = (r, s, c), gemm_n = k, both in a group.
 #pragma once
 
 #include <algorithm>
 
+#include "conv/cuda/add_splits.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/shape.h"
@@ -77,37 +78,27 @@ __device__ __forceinline__ void store_tile(const simt::Sums<Tile>& sums, typenam
   });
 }
 
-constexpr int kSumThreads = 128;
+/// Writes quads of [groups][gemm_m][pitch].
+template <class Element>
+struct WriteColumns {
+  using T = Element;
+  FilterMatrix matrix;
+  Filter dw;
 
-/// dw = the sum of `count` parts, first to last. One thread a quad of k.
-template <class T>
-__global__ void __launch_bounds__(kSumThreads)
-    sum_parts(const Accumulator<T>* parts, int count, FilterMatrix matrix, int64_t quads, Filter dw) {
-  const int64_t quad = int64_t{blockIdx.x} * kSumThreads + threadIdx.x;
-  if (quad >= quads) return;
-  Pack<Accumulator<T>, 4> sum = {};
-#pragma unroll 4
-  for (int part = 0; part < count; ++part) {
-    const auto term = simt::load_quad(parts + (part * quads + quad) * 4);
+  __device__ __forceinline__ void operator()(int quad, const Pack<Accumulator<T>, 4>& sum) const {
+    const int across = matrix.pitch / 4, row = quad / across, n = quad % across * 4;
+    const int g = row / matrix.gemm_m, m = row % matrix.gemm_m;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) sum.at[i] += term.at[i];
+    for (int i = 0; i < 4; ++i)
+      if (n + i < matrix.gemm_n) *matrix.at<T>(dw, g, m, n + i) = narrow<T>(sum.at[i]);
   }
-  const int64_t row = quad * 4 / matrix.pitch;
-  const int n = static_cast<int>(quad * 4 % matrix.pitch), g = static_cast<int>(row / matrix.gemm_m);
-  const int m = static_cast<int>(row % matrix.gemm_m);
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    if (n + i < matrix.gemm_n) *matrix.at<T>(dw, g, m, n + i) = narrow<T>(sum.at[i]);
-}
+};
 
 template <class T>
 void launch_sum_parts(const char* name, const ConvProblem& p, const ConvArgs& args, int count) {
   const FilterMatrix matrix(shape_of(p));
   const int64_t quads = p.groups * matrix.gemm_m * matrix.pitch / 4;
-  const Launch at = {.grid = {static_cast<unsigned>((quads + kSumThreads - 1) / kSumThreads)},
-                     .block = {kSumThreads},
-                     .stream = args.stream};
-  launch(name, p, sum_parts<T>, at, static_cast<const Accumulator<T>*>(args.workspace), count, matrix, quads, args.w);
+  launch_add_splits(name, p, args, count, quads, WriteColumns<T>{matrix, args.w});
 }
 
 }  // namespace

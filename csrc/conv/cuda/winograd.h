@@ -1,8 +1,11 @@
 // What the Winograd rows share: the grid of tiles, the transforms, and the filter's transform into the workspace.
 //
 // Y = At [(G g Gt) * (Bt d B)] A for tiles of m x m outputs; docs/winograd.md has the matrices. A dilated problem is
-// dilation_h * dilation_w interleaved ones, whose tiles are simply more tiles (as in conv/cpu/winograd_plan.h).
+// dilation_h * dilation_w interleaved ones, whose tiles are simply more tiles (as in conv/cpu/winograd_plan.h); only
+// those that have outputs count, which a large dilation leaves most without.
 #pragma once
+
+#include <algorithm>
 
 #include "core/cuda/epilogue.h"
 #include "core/cuda/fast_divmod.h"
@@ -12,6 +15,10 @@
 
 namespace fastconv {
 namespace {
+
+constexpr int kPanel = 64;  // output channels of a panel of U
+constexpr int kChunk = 8;   // input channels that the products take at a time
+static_assert(kPanel == 1 << 6 && kChunk == 1 << 3);
 
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -24,6 +31,8 @@ inline const char* winograd_why_not(const ConvProblem& p) {
   if (p.R != 3 || p.S != 3) return "takes 3x3 filters only";
   if (!p.has_unit_stride()) return "takes stride 1 only";
   if (p.groups != 1) return "takes one group only";
+  // Panels of K lie along a grid's y; 32-bit indices of a portion's channels (winograd_f4.h) allow no more for C.
+  if (std::max(p.C, p.K) > kMaxGridYZ * kPanel) return "takes up to 4194240 channels only";
   return nullptr;
 }
 
@@ -48,16 +57,28 @@ struct TileGrid {
   }
 };
 
+/// Along one axis: the interleaved problems that have outputs, and the tiles of each.
+struct TileAxis {
+  int64_t subs, tiles;
+};
+
+template <int kM>
+TileAxis tile_axis(int64_t outputs, int64_t dilation) {
+  return {std::min(dilation, outputs), divide_up(divide_up(outputs, dilation), kM)};
+}
+
+/// No more than the outputs of a channel.
 template <int kM>
 int64_t count_tiles(const ConvProblem& p) {
-  return p.N * p.dilation_h * p.dilation_w * divide_up(divide_up(p.P, p.dilation_h), kM) *
-         divide_up(divide_up(p.Q, p.dilation_w), kM);
+  const TileAxis h = tile_axis<kM>(p.P, p.dilation_h), w = tile_axis<kM>(p.Q, p.dilation_w);
+  return p.N * h.subs * h.tiles * w.subs * w.tiles;
 }
 
 /// Assumes: there are tiles.
 template <int kM>
 TileGrid tile_grid(const ConvProblem& p) {
   const auto i = [](int64_t value) { return static_cast<int>(value); };
+  const TileAxis h = tile_axis<kM>(p.P, p.dilation_h), w = tile_axis<kM>(p.Q, p.dilation_w);
   return {i(p.H),
           i(p.W),
           i(p.P),
@@ -67,10 +88,10 @@ TileGrid tile_grid(const ConvProblem& p) {
           i(p.dilation_h),
           i(p.dilation_w),
           i(count_tiles<kM>(p)),
-          FastDivmod(i(divide_up(divide_up(p.Q, p.dilation_w), kM))),
-          FastDivmod(i(divide_up(divide_up(p.P, p.dilation_h), kM))),
-          FastDivmod(i(p.dilation_w)),
-          FastDivmod(i(p.dilation_h))};
+          FastDivmod(i(w.tiles)),
+          FastDivmod(i(h.tiles)),
+          FastDivmod(i(w.subs)),
+          FastDivmod(i(h.subs))};
 }
 
 /// The matrices of F(m, 3) on one line.
@@ -205,10 +226,6 @@ __device__ __forceinline__ void write_tile(const TileGrid& grid, const TileGrid:
   });
   each([&](float value, int64_t index) { y[index] = value; });
 }
-
-constexpr int kPanel = 64;  // output channels of a panel of U
-constexpr int kChunk = 8;   // input channels that the products take at a time
-static_assert(kPanel == 1 << 6 && kChunk == 1 << 3);
 
 /// U = G g Gt for C x K channels filled up to whole chunks and panels: [c][k] of a chunk and a panel are neighbours;
 /// the strides say how chunks, panels and positions follow each other.

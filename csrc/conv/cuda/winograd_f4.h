@@ -3,7 +3,7 @@
 //
 // Floor: 2.25 FMAs an output and channel instead of 9. 64 -> 64 channels on 56 x 56 x 128 images take 110 us of an
 // H200's FMAs; 256 -> 256 on 14 x 14 x 128 as much, and 144 with the rows and columns that tiles of 4 add to 14. V and
-// M are 2.25 floats a pixel and channel, each written and read once: they stay in L2, for a portion's are at most 48 MB
+// M are 2.25 floats a pixel and channel, each written and read once: mostly in L2, for a portion's are at most 32 MB
 // (or one block of 128 tiles), but L2 gives no more than 5.5 TB/s: 168 us for the former, 42 for the latter. So this
 // way needs about 128 channels to win over F(2x2), whose products never leave the registers. One kernel for F(4x4)
 // would wait for L2 too: 36 positions leave registers for 32 x 32 a position, whose U and x are 7 KB a channel for 288
@@ -60,8 +60,12 @@ __global__ void __launch_bounds__(kTransformThreads, 2)
 }
 
 /// How the workspace is cut: U, then V and M of one portion.
+///
+/// An A100 has 40 MB of L2, an H200 50; U (2.25 MB for 128 -> 128 channels, 9 for 256 -> 256) and, passing by, x and y
+/// want their part. But where C = K, a block of the products has 64 KB of V and M: 32 MB are 512 blocks, four for each
+/// of 128 multiprocessors. With half the bytes half of those warps would be missing, and twice as many kernels start.
 struct PortionPlan {
-  static constexpr int64_t kPortionBytes = int64_t{48} << 20;
+  static constexpr int64_t kPortionBytes = int64_t{32} << 20;
 
   int64_t tiles, depth, columns;  // depth and columns: C and K filled up
   int64_t rows;                   // tiles of a portion, filled up to the products' blocks
