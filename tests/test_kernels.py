@@ -57,6 +57,19 @@ def test_activation(kernel: registry.Kernel, activation: str) -> None:
     assert wrong is None, f"{kernel.name} on {problem} with {activation}: {wrong}"
 
 
+@pytest.mark.parametrize("empty", [{"C": 0}, {"K": 0}], ids=["no_inputs", "no_outputs"])
+@pytest.mark.parametrize("kernel", RUNNABLE, ids=lambda k: k.name)
+def test_a_weight_without_elements_is_for_the_reference(
+    kernel: registry.Kernel, empty: dict[str, int]
+) -> None:
+    problem = ConvProblem(N=2, C=8, H=6, W=5, K=8, R=3, S=3, pad_h=1, pad_w=1).replace(**empty)
+    if not kernel.name.endswith("_ref"):
+        assert not takes(kernel, problem)
+        return
+    wrong = check.failure(kernel, problem, check.SETTINGS[0])
+    assert wrong is None, f"{kernel.name} on {problem}: {wrong}"
+
+
 @pytest.mark.parametrize("kernel", RUNNABLE, ids=lambda k: k.name)
 def test_keeps_nan(kernel: registry.Kernel) -> None:
     """A NaN in an input reaches the outputs that read it, through ReLU as well."""

@@ -18,6 +18,8 @@ struct Offer {
 
 Offer offer(const ConvTable& table, const ConvRow& row, const ConvProblem& problem) {
   if (const char* reason = table.why_not_target(row.target, table.capability)) return {reason, problem};
+  if (problem.w_elements() == 0 && row.kernel->algorithm != Algorithm::kRef)
+    return {"takes a weight that is not empty", problem};
   const char* own_reason = row.kernel->why_not(problem);
   if (!own_reason) return {nullptr, problem};
   const ConvProblem y_only = with_layouts(problem, problem.x_layout, Layout::kNhwc);
