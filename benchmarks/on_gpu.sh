@@ -47,7 +47,7 @@ rows() { grep -o 'conv_[a-z0-9_]*' csrc/conv/cuda/kernels.inc; }
 native() {  # a process a row: an illegal access ends its process, and says nothing of other rows
   mkdir -p $out/native
   rows | limited 90 xargs -P 8 -I{} bash -c \
-    "timeout -k 5 60 $build/kernel_test_cuda $shapes/cuda.txt --kernel {} > $out/native/{}.log 2>&1 || echo 'FAIL {}'" > $out/native.txt
+    "timeout -k 5 60 $build/kernel_test_cuda $shapes/cuda.txt $shapes/cuda_tiles.txt --kernel {} > $out/native/{}.log 2>&1 || echo 'FAIL {}'" > $out/native.txt
   echo "$(grep -c . $out/native.txt) of $(rows | wc -l) rows fail"
   head -40 $out/native.txt
   grep -h FAIL $out/native/*.log | cut -c1-200 | head -20
