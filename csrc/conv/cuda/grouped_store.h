@@ -165,10 +165,11 @@ struct RowStorer {
 #pragma unroll 1
     for (int l = 0; l < kLanes; l += 2) {
       float* const at = sums + staged_place<T>(l, pitch);
-      const auto pair = load_pack<2>(at);
-      if (!is_nan(pair.at[0]) && !is_nan(pair.at[1])) continue;
+      if (!is_nan(at[0]) && !is_nan(at[1])) continue;
       const Pack<float, 2> plain = own(l);
-      stage_pair(at, is_nan(pair.at[0]) ? plain.at[0] : pair.at[0], is_nan(pair.at[1]) ? plain.at[1] : pair.at[1]);
+#pragma unroll
+      for (int i = 0; i < 2; ++i)  // as floats: what `read` loads next may alias them, but no other Pack
+        if (is_nan(at[i])) at[i] = plain.at[i];
     }
   }
 };
