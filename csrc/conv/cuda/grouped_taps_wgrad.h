@@ -220,7 +220,7 @@ void launch_taps_wgrad(const char* name, const ConvProblem& p, const ConvArgs& a
           .stream = args.stream},
          shape_of(p), plan, static_cast<const T*>(args.x), static_cast<const T*>(args.dy),
          static_cast<float*>(args.workspace));
-  launch_wgrad_sum<T>(name, p, plan.splits, args);
+  launch_add_splits(name, p, args, plan.splits, p.w_elements() / 4, WriteChannels<T>{shape_of(p), args.w});
 }
 
 /// kRows is the odd number at or above R.

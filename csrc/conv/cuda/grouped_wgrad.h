@@ -8,12 +8,13 @@
 //
 // The work is cut into items, bands of a strip of an image, and these into as many splits as fill the GPU once. A block
 // goes through its items without draining the ring between them; the rows of dy behind an item's last are zeros, so
-// that items do not mix. Its sums go to the workspace, and a second kernel adds those of all splits in order.
+// that items do not mix. Its sums go to the workspace, until add_splits.h adds them.
 //
 // Floor: x and dy once; 36 * C/groups bytes a channel and split are written and read. Planned: 64 to 128 registers, 38
 // KB of shared memory with unit stride and 64 channels, 70 KB with stride 2.
 #pragma once
 
+#include "conv/cuda/add_splits.h"
 #include "conv/cuda/grouped.h"
 
 namespace fastconv {
@@ -148,41 +149,6 @@ __global__ void __launch_bounds__(kMaxThreads, kBlocksPerSM<kChunks>)
         if (s < kFilter && c / size == k / size)
           out[((int64_t{k} * kFilter + r) * kFilter + s) * size + c % size] = sum[r][i][j];
       }
-}
-
-constexpr int kSumLanes = 8;  // threads an element, each adding every eighth split
-
-template <class T>
-__global__ void __launch_bounds__(kSumLanes* kWarpSize)
-    grouped_wgrad_sum(ConvShape p, int splits, const float* __restrict__ partial, Filter dw) {
-  float (&sums)[kSumLanes][kWarpSize] = shared_memory<float[kSumLanes][kWarpSize]>();
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize, part = static_cast<int>(threadIdx.x) / kWarpSize;
-  const int taps = p.R * p.S;
-  const int64_t elements = int64_t{p.K} * taps * p.C_per_group;
-  const int64_t element = int64_t{blockIdx.x} * kWarpSize + lane;
-  float sum = 0;
-  if (element < elements)
-#pragma unroll 4
-    for (int split = part; split < splits; split += kSumLanes) sum += partial[split * elements + element];
-  sums[part][lane] = sum;
-  __syncthreads();
-  if (part != 0 || element >= elements) return;
-  for (int i = 1; i < kSumLanes; ++i) sum += sums[i][lane];
-  const int row = static_cast<int>(element) / p.C_per_group, c = static_cast<int>(element) % p.C_per_group;
-  const int k = row / taps, tap = row % taps;
-  static_cast<T*>(dw.data)[dw.offset(k / p.K_per_group, k % p.K_per_group, c, 0, tap / p.S, tap % p.S)] =
-      narrow<T>(sum);
-}
-
-/// Adds what lies in the workspace.
-template <class T>
-void launch_wgrad_sum(const char* name, const ConvProblem& p, int splits, const ConvArgs& args) {
-  launch(name, p, grouped_wgrad_sum<T>,
-         {.grid = {static_cast<unsigned>((p.w_elements() + kWarpSize - 1) / kWarpSize)},
-          .block = {kSumLanes * kWarpSize},
-          .shared_bytes = kSumLanes * kWarpSize * sizeof(float),
-          .stream = args.stream},
-         shape_of(p), splits, static_cast<const float*>(args.workspace), args.w);
 }
 
 }  // namespace

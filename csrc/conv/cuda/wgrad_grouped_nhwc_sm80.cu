@@ -27,7 +27,7 @@ void launch_both(const ConvProblem& p, const ConvArgs& args) {
           .stream = args.stream},
          shape_of(p), plan, static_cast<const T*>(args.x), static_cast<const T*>(args.dy),
          static_cast<float*>(args.workspace));
-  launch_wgrad_sum<T>(kName, p, plan.splits, args);
+  launch_add_splits(kName, p, args, plan.splits, p.w_elements() / 4, WriteChannels<T>{shape_of(p), args.w});
 }
 
 void run(const ConvProblem& p, const ConvArgs& args) {

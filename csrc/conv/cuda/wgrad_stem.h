@@ -3,7 +3,7 @@
 // A block sums 64 taps (r, s, c) by 64 channels k over a run of rectangles of 128 output pixels (64 in float64). Of
 // each it keeps the strip of x and the rectangle of dy in shared memory; a step is a pixel, and a thread's 4 x 8 sums
 // take four elements of the strip, at the offsets of its taps, and eight channels of dy. No matrix is made, on chip or
-// off. Runs are parts, added in their order (wgrad_parts.h).
+// off. Runs are parts (wgrad_parts.h).
 //
 // Floors on an H200 for 7x7/2, 3 to 64 channels, 112 x 112, a batch of 128: 15.1 GFMA, 450 us at the FMA peak and 590
 // us with the taps rounded up to 192. Shared memory takes longer: for the 8 cycles of a step's 32 FMAs, two cycles each

@@ -18,8 +18,7 @@
 // `pass` counts the quads of one thread. For kRows a thread's row is the same in each pass and step.
 #pragma once
 
-#include "core/cuda/number.h"
-#include "core/cuda/vector.h"
+#include "core/cuda/held.h"
 
 namespace fastconv::simt {
 
@@ -51,10 +50,8 @@ struct Tile {
 
 __device__ __forceinline__ int swizzle(int row, int k) { return row ^ (k / 4 % 4 * 8); }
 
-/// Four elements as they wait to be used: 16-bit ones as words, which a load under a condition writes as a whole.
-/// (Taken apart under the condition, each load would wait for the one before.)
 template <class T>
-using Quad = std::conditional_t<sizeof(T) == 2, Pack<uint32_t, 2>, Pack<T, 4>>;
+using Quad = Held<T, 4>;
 
 template <class T>
 __device__ __forceinline__ Quad<T> quad_of(const Pack<T, 4>& from) {
@@ -78,10 +75,8 @@ __device__ __forceinline__ Pack<T, 4> elements_of(const Quad<T>& quad) {
 
 template <class T>
 __device__ __forceinline__ Pack<Accumulator<T>, 4> widen_quad(const Quad<T>& quad) {
-  const Pack<T, 4> elements = elements_of<T>(quad);
   Pack<Accumulator<T>, 4> wide;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) wide.at[i] = widen(elements.at[i]);
+  widen_held<T, 4>(quad, wide.at);
   return wide;
 }
 
