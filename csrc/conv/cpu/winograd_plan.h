@@ -1,6 +1,8 @@
 // How F(m x m, 3x3) is cut: the grid of tiles, and how many of them and how many channels are in memory at once.
 #pragma once
 
+#include <algorithm>
+
 #include "conv/cpu/winograd_pack.h"
 #include "core/cpu/machine.h"
 
@@ -12,30 +14,32 @@ struct WinogradPlace {
   int64_t n, a, b, i, j;
 };
 
-/// The tiles of a problem, in the order in which they are worked off.
+/// The tiles of a problem, in the order in which they are worked off. Of a dilation's sub-grids those that have outputs
+/// count, which a large dilation leaves most without.
 template <int kM>
 struct WinogradGrid {
   const ConvProblem& p;
-  int64_t rows, columns, tiles;
+  int64_t subs_h, subs_w, rows, columns, tiles;
 
-  explicit WinogradGrid(const ConvProblem& problem) : p(problem) {
+  explicit WinogradGrid(const ConvProblem& problem)
+      : p(problem), subs_h(std::min(p.dilation_h, p.P)), subs_w(std::min(p.dilation_w, p.Q)) {
     rows = divide_up(divide_up(p.P, p.dilation_h), kM);
     columns = divide_up(divide_up(p.Q, p.dilation_w), kM);
-    tiles = p.N * p.dilation_h * p.dilation_w * rows * columns;
+    tiles = p.N * subs_h * subs_w * rows * columns;
   }
   WinogradPlace place(int64_t tile) const {
     const int64_t j = tile % columns, up = tile / columns, i = up % rows, sub = up / rows;
-    const int64_t b = sub % p.dilation_w, rest = sub / p.dilation_w;
-    return {rest / p.dilation_h, rest % p.dilation_h, b, i, j};
+    const int64_t b = sub % subs_w, rest = sub / subs_w;
+    return {rest / subs_h, rest % subs_h, b, i, j};
   }
   void advance(WinogradPlace& at) const {
     if (++at.j < columns) return;
     at.j = 0;
     if (++at.i < rows) return;
     at.i = 0;
-    if (++at.b < p.dilation_w) return;
+    if (++at.b < subs_w) return;
     at.b = 0;
-    if (++at.a < p.dilation_h) return;
+    if (++at.a < subs_h) return;
     at.a = 0;
     ++at.n;
   }
