@@ -6,22 +6,26 @@
 # Parts, in this order: build native ceilings bench kernels tests sanitizer triton tune. What says most comes first: the
 # whole is cut off after FASTCONV_ON_GPU_SECONDS (570), and each part after a limit of its own, so that results come out
 # in any case. They are gathered in build/on-gpu/results, and after each part results.tgz in the folder holds them all.
-# A part that once succeeded is not run again there, so that a run that was cut off goes on; naming parts runs just these.
-# FASTCONV_CUDA_LIBRARY=libfastconv_cuda.a takes kernels that were compiled elsewhere, FASTCONV_COMMIT names the commit
-# where there is no repository.
+# A part that once succeeded is not run again there, so that a run that was cut off goes on with the same commit; parts
+# that are named are run in any case, and only they. FASTCONV_CUDA_LIBRARY=libfastconv_cuda.a takes kernels that were
+# compiled elsewhere, FASTCONV_COMMIT names the commit where there is no repository.
 set -uo pipefail
-folder=$(mkdir -p "${1:?usage: benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]}" && cd "$1" && pwd)
+: "${1:?usage: benchmarks/on_gpu.sh RESULTS_FOLDER [part ...]}"
+folder=$(mkdir -p "$1" && cd "$1" && pwd) || exit 1
 shift
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 shapes=fastconv/testing/shapes
 build=build/on-gpu
 out=$build/results
+commit=${FASTCONV_COMMIT:-$(git rev-parse HEAD)}
+[ "$(cat $out/commit.txt 2> /dev/null)" = "$commit" ] || rm -rf $out
 mkdir -p $out
+echo "$commit" > $out/commit.txt
 export PYTHONUNBUFFERED=1 FASTCONV_CACHE=$PWD/$out/cache
 deadline=$((SECONDS + ${FASTCONV_ON_GPU_SECONDS:-570}))
 
-limited() {  # SECONDS command ...: stopped by an interrupt, at which pytest still sums up
+limited() {  # SECONDS command ...: stopped by an interrupt, at which pytest still sums up (not where `&` made it deaf)
   local left=$((deadline - SECONDS)) most=$1
   shift
   [ "$left" -gt 15 ] || { echo "no time left for: $*"; return 1; }
@@ -30,7 +34,7 @@ limited() {  # SECONDS command ...: stopped by an interrupt, at which pytest sti
 
 build() {
   { nvidia-smi; $python -c 'import torch; print(torch.__version__, torch.version.cuda, torch.backends.cudnn.version())'
-    echo "commit ${FASTCONV_COMMIT:-$(git rev-parse HEAD)}"; } > $out/machine.txt 2>&1
+    echo "commit $commit"; } > $out/machine.txt 2>&1
   $python -c 'import ninja, numpy, pybind11, pytest, triton, xdist' 2>> $out/packages.log ||
     limited 60 $python -m pip install --retries 0 -r requirements/build.txt -r requirements/test.txt >> $out/packages.log 2>&1 ||
     echo "packages: some are missing, going on with what is there (packages.log)"
@@ -45,13 +49,13 @@ build() {
 rows() { grep -o 'conv_[a-z0-9_]*' csrc/conv/cuda/kernels.inc; }
 
 native() {  # a process a row: an illegal access ends its process, and says nothing of other rows
-  mkdir -p $out/native
+  rm -rf $out/native && mkdir $out/native
   rows | limited 90 xargs -P 8 -I{} bash -c \
-    "timeout -k 5 60 $build/kernel_test_cuda $shapes/cuda.txt $shapes/cuda_tiles.txt --kernel {} > $out/native/{}.log 2>&1 || echo 'FAIL {}'" > $out/native.txt
+    "timeout --foreground -k 5 60 $build/kernel_test_cuda $shapes/cuda.txt $shapes/cuda_tiles.txt --kernel {} > $out/native/{}.log 2>&1 || echo 'FAIL {}'" > $out/native.txt
   echo "$(grep -c . $out/native.txt) of $(rows | wc -l) rows fail"
   head -40 $out/native.txt
   grep -h FAIL $out/native/*.log | cut -c1-200 | head -20
-  [ "$(grep -l '0 failed' $out/native/*.log | wc -l)" -eq "$(rows | wc -l)" ]
+  [ "$(grep -l ', 0 failed' $out/native/*.log | wc -l)" -eq "$(rows | wc -l)" ]
 }
 
 ceilings() { limited 30 $python benchmarks/ceilings.py $out/ceilings.json; }
@@ -115,10 +119,11 @@ tune() {
   return $status
 }
 
-[ $# -gt 0 ] || set -- build native ceilings bench kernels tests sanitizer triton tune
+named=$#
+[ $named -gt 0 ] || set -- build native ceilings bench kernels tests sanitizer triton tune
 failed=()
 for part in "$@"; do
-  [ -e $out/$part.done ] && continue
+  [ $named -eq 0 ] && [ -e $out/$part.done ] && continue
   begin=$SECONDS
   echo "== $part"
   if $part; then touch $out/$part.done; else failed+=("$part"); fi
