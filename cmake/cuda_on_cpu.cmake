@@ -4,11 +4,14 @@ file(GLOB cuda_on_cpu_core_sources CONFIGURE_DEPENDS csrc/core/cuda_on_cpu/*.cc)
 add_library(fastconv_cuda_on_cpu_core STATIC ${cuda_on_cpu_core_sources})
 target_link_libraries(fastconv_cuda_on_cpu_core PUBLIC fastconv_core)
 
-file(GLOB cuda_on_cpu_kernels CONFIGURE_DEPENDS csrc/conv/cuda/*.cu csrc/core/cuda/*.cu)
-file(GLOB cuda_on_cpu_sources CONFIGURE_DEPENDS csrc/conv/cuda/*.cc)
+file(GLOB cuda_on_cpu_kernels CONFIGURE_DEPENDS csrc/core/cuda/*.cu)
+fastconv_glob_families(family_kernels cuda/*.cu)
+list(APPEND cuda_on_cpu_kernels ${family_kernels})
+fastconv_glob_families(cuda_on_cpu_sources cuda/*.cc)
 foreach(kernel IN LISTS cuda_on_cpu_kernels)
-  # A name that the host compiler takes for C++.
-  get_filename_component(stem ${kernel} NAME_WE)
+  # A name that the host compiler takes for C++, in a folder of its family's.
+  file(RELATIVE_PATH stem ${CMAKE_SOURCE_DIR}/csrc ${kernel})
+  string(REGEX REPLACE "\\.cu$" "" stem ${stem})
   set(wrapper ${CMAKE_BINARY_DIR}/cuda_on_cpu/${stem}.cc)
   file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"${kernel}\"\n")
   list(APPEND cuda_on_cpu_sources ${wrapper})

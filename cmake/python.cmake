@@ -5,7 +5,7 @@ execute_process(COMMAND ${Python_EXECUTABLE} -m pybind11 --cmakedir OUTPUT_VARIA
                 OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 find_package(pybind11 CONFIG REQUIRED)
 
-set(shared_sources csrc/python/arrays.cc csrc/python/rows.cc)
+set(shared_sources csrc/python/arrays.cc csrc/python/family.cc)
 pybind11_add_module(_core MODULE NO_EXTRAS csrc/python/module.cc ${shared_sources})
 target_link_libraries(_core PRIVATE fastconv_kernels)
 if(FASTCONV_WITH_CUDA AND TARGET fastconv_cuda)

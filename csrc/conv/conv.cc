@@ -1,62 +1,95 @@
 #include "conv/conv.h"
 
-#include "conv/heuristics.h"
-#include "conv/run.h"
-#include "core/cpu/machine.h"
-#include "core/cpu/scratch.h"
-#include "core/cpu/transpose.h"
-
 namespace fastconv {
 namespace {
 
-const ConvRow kRows[] = {
-#define FASTCONV_KERNEL(target, direction, numerics, name) \
-  {Target::target, Direction::direction, Numerics::numerics, #name, &name},
-#include "conv/kernels.inc"
+using Op = Operand<Conv>;
+
+const void** x_of(ConvArgs& a) { return &a.x; }
+const void** dy_of(ConvArgs& a) { return &a.dy; }
+const void** w_of(ConvArgs& a) { return const_cast<const void**>(&a.w.data); }
+const void** out_of(ConvArgs& a) { return const_cast<const void**>(&a.out); }
+const void** scale_of(ConvArgs& a) { return &a.epilogue.scale; }
+const void** shift_of(ConvArgs& a) { return &a.epilogue.shift; }
+const void** residual_of(ConvArgs& a) { return &a.epilogue.residual; }
+
+constexpr OperandKind kActivation = OperandKind::kActivation, kWeight = OperandKind::kWeight,
+                      kChannels = OperandKind::kChannels;
+
+constexpr Op kFpropOperands[] = {
+    {"x", kActivation, Side::kX, x_of},
+    {"w", kWeight, Side::kX, w_of},
+    {"out", kActivation, Side::kY, out_of, true},
+    {"scale", kChannels, Side::kY, scale_of, false, true},
+    {"shift", kChannels, Side::kY, shift_of, false, true},
+    {"residual", kActivation, Side::kY, residual_of, false, true},
+};
+constexpr Op kDgradOperands[] = {
+    {"dy", kActivation, Side::kY, dy_of},
+    {"w", kWeight, Side::kX, w_of},
+    {"out", kActivation, Side::kX, out_of, true},
+    {"scale", kChannels, Side::kX, scale_of, false, true},
+    {"shift", kChannels, Side::kX, shift_of, false, true},
+    {"residual", kActivation, Side::kX, residual_of, false, true},
+};
+constexpr Op kWgradOperands[] = {
+    {"x", kActivation, Side::kX, x_of},
+    {"dy", kActivation, Side::kY, dy_of},
+    {"out", kWeight, Side::kX, w_of, true},
+};
+
+/// Winograd's bound grows with the root of the depth; beyond this depth it leaves the tolerance of Precision::kHigh
+/// (docs/numerics.md).
+constexpr int64_t kHighDepth = 16384;
+
+constexpr ConvRow kCudaNames[] = {
+#define FASTCONV_KERNEL(isa, direction, numerics, name) \
+  {{target::isa, FamilyId::kConv, Direction::direction, Numerics::numerics, #name}, nullptr},
+#include "conv/cuda/kernels.inc"
 #undef FASTCONV_KERNEL
 };
 
-/// Bytes of turned activations that one portion of a batch may have.
-constexpr int64_t kTurnedBytes = int64_t{16} << 20;
-
-/// Where activations are turned, images go in portions, so that the turned copies stay small. A weight gradient sums
-/// over all images at once.
-int64_t images_at_once(const ConvPlan& plan, const ConvProblem& p) {
-  if (plan.problem == p || plan.row->direction == Direction::kWgrad || p.N <= 1) return p.N;
-  const int64_t image = (p.x_elements() + p.y_elements()) / p.N * element_size(p.dtype);
-  const int64_t fitting = image > 0 ? kTurnedBytes / image : p.N;
-  return fitting < 1 ? 1 : fitting < p.N ? fitting : p.N;
-}
-
-void transpose_here(const ConvProblem& p, const void* from, void* to, int64_t rows, int64_t columns, void*) {
-  transpose(from, to, p.N, rows, columns, element_size(p.dtype));
-}
-
 }  // namespace
 
-std::span<const ConvRow> conv_rows() { return kRows; }
+std::span<const ConvRow> Conv::cuda_names() { return kCudaNames; }
 
-const ConvTable& conv_table() {
-  static constexpr ConvTable table = {.rows = kRows,
-                                      .why_not_target = [](Target target, int) { return why_not(target); },
-                                      .expected_loss = expected_loss};
-  return table;
+std::span<const Op> Conv::operands(Direction direction) {
+  switch (direction) {
+    case Direction::kFprop: return kFpropOperands;
+    case Direction::kDgrad: return kDgradOperands;
+    case Direction::kWgrad: return kWgradOperands;
+  }
+  return {};
 }
 
-size_t packed_bytes(const ConvPlan& plan) {
-  const ConvKernel& kernel = *plan.row->kernel;
-  return kernel.packed_bytes ? kernel.packed_bytes(plan.problem) : 0;
+const char* Conv::too_inexact(Numerics numerics, const ConvProblem& p, Precision precision, bool allow_tf32) {
+  if (numerics == Numerics::kExact) return nullptr;
+  if (numerics == Numerics::kTF32) {
+    if (precision == Precision::kExact) return "precision is 'exact', which takes no TF32";
+    return allow_tf32 ? nullptr : "torch's switch for convolutions in TF32 is off";
+  }
+  if (precision == Precision::kFast) return nullptr;
+  if (precision == Precision::kExact) return "precision is 'exact', which takes no Winograd";
+  const int64_t channels = p.C_per_group() > p.K_per_group() ? p.C_per_group() : p.K_per_group();
+  return channels * p.R * p.S > kHighDepth ? "the error bound at this depth is outside precision 'high'" : nullptr;
 }
 
-void pack(const ConvPlan& plan, const Filter& w, void* packed) { plan.row->kernel->pack(plan.problem, w, packed); }
+int64_t Conv::depth(const ConvProblem& p, Direction direction) {
+  switch (direction) {
+    case Direction::kFprop: return p.C_per_group() * p.T * p.R * p.S;
+    case Direction::kDgrad: return p.K_per_group() * p.T * p.R * p.S;
+    case Direction::kWgrad: return p.N * p.Z * p.P * p.Q;
+  }
+  return 0;
+}
 
-bool run(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args) {
-  const Scratch pieces = scratch_for(plan, problem, args, images_at_once(plan, problem), 64);
-  void* memory = pieces.bytes ? scratch(pieces.bytes) : nullptr;
-  if (pieces.bytes && !memory) return false;
-  run_in(plan, problem, args, pieces, memory, transpose_here);
-  release_large_scratch();
-  return true;
+Filter adjoint(const Filter& filter, const ConvProblem& p) {
+  Filter f = filter;
+  const int64_t last = (p.T - 1) * f.stride_t + (p.R - 1) * f.stride_r + (p.S - 1) * f.stride_s;
+  f.data = static_cast<char*>(filter.data) + last * element_size(p.dtype);
+  f.stride_k = filter.stride_c, f.stride_c = filter.stride_k;
+  f.stride_t = -filter.stride_t, f.stride_r = -filter.stride_r, f.stride_s = -filter.stride_s;
+  return f;
 }
 
 }  // namespace fastconv

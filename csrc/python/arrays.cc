@@ -1,6 +1,5 @@
 #include "python/arrays.h"
 
-#include <sstream>
 #include <stdexcept>
 #include <vector>
 
@@ -29,23 +28,17 @@ py::dtype dtype_of(DType dtype) {
   throw std::logic_error("unknown dtype");
 }
 
-Shape activation_shape(const ConvProblem& p, Operand operand, bool depth) {
-  const bool x = operand == Operand::kX;
-  const Layout layout = x ? p.x_layout : p.y_layout;
-  Shape shape{p.N};
-  if (layout == Layout::kNchw) shape.push_back(x ? p.C : p.K);
-  if (depth) shape.push_back(x ? p.D : p.Z);
-  shape.push_back(x ? p.H : p.P);
-  shape.push_back(x ? p.W : p.Q);
-  if (layout == Layout::kNhwc) shape.push_back(x ? p.C : p.K);
+Shape activation_shape(const Extents& e, bool depth) {
+  Shape shape{e.N};
+  if (e.layout == Layout::kNchw) shape.push_back(e.channels);
+  for (int axis = depth ? 0 : 1; axis < 3; ++axis) shape.push_back(e.axes[axis]);
+  if (e.layout == Layout::kNhwc) shape.push_back(e.channels);
   return shape;
 }
 
-Shape weight_shape(const ConvProblem& p, bool depth) {
-  Shape shape{p.K, p.C_per_group()};
-  if (depth) shape.push_back(p.T);
-  shape.push_back(p.R);
-  shape.push_back(p.S);
+Shape weight_shape(const WeightAxes& extents, bool depth) {
+  Shape shape{extents.axes[0], extents.axes[1]};
+  for (int axis = depth ? 2 : 3; axis < 5; ++axis) shape.push_back(extents.axes[axis]);
   return shape;
 }
 
@@ -53,71 +46,71 @@ Shape weight_shape(const ConvProblem& p, bool depth) {
   throw std::invalid_argument(std::string(name) + " " + is + "; " + must);
 }
 
-void check_dtype(const char* name, const py::array& array, const py::dtype& want) {
+void check_dtype(const ArrayWanted& wanted, const py::array& array) {
+  const py::dtype want = dtype_of(wanted.dtype);
   if (array.dtype().is(want) || array.dtype().equal(want)) return;
-  refuse(name, "has dtype " + std::string(py::str(array.dtype())), "it must be " + std::string(py::str(want)));
+  refuse(wanted.name, "has dtype " + std::string(py::str(array.dtype())), "it must be " + std::string(py::str(want)));
 }
 
-/// `array` has the plain extents, or, for a 2-d problem, the ones with a depth axis of 1.
-void check_shape(const char* name, const py::array& array, const Shape& plain, const Shape& with_depth, bool is_2d,
-                 const ConvProblem& p) {
+/// `array` has the extents with a depth axis or, where there is no depth, those without.
+void check_shape(const ArrayWanted& wanted, const py::array& array, const Shape& plain, const Shape& with_depth,
+                 bool has_depth) {
   const Shape shape = shape_of(array);
-  if (shape == with_depth || (is_2d && shape == plain)) return;
-  refuse(name, "has shape " + text_of(shape), "problem " + encode(p) + " needs " + text_of(is_2d ? plain : with_depth));
+  if (shape == with_depth || (!has_depth && shape == plain)) return;
+  refuse(wanted.name, "has shape " + text_of(shape),
+         "problem " + wanted.problem + " needs " + text_of(has_depth ? with_depth : plain));
 }
 
-void check_access(const char* name, const py::array& array, bool writable) {
-  if (writable && !array.writeable()) refuse(name, "is read-only", "it must be writable");
+void check_access(const ArrayWanted& wanted, const py::array& array) {
+  if (wanted.writable && !array.writeable()) refuse(wanted.name, "is read-only", "it must be writable");
   if (reinterpret_cast<uintptr_t>(array.data()) % static_cast<size_t>(array.itemsize()))
-    refuse(name, "is not aligned to its elements", "it must be");
+    refuse(wanted.name, "is not aligned to its elements", "it must be");
 }
 
 }  // namespace
 
-void* activation_data(const char* name, const py::array& array, const ConvProblem& p, Operand operand, bool writable) {
-  check_dtype(name, array, dtype_of(p.dtype));
-  check_shape(name, array, activation_shape(p, operand, false), activation_shape(p, operand, true), p.is_2d(), p);
-  if (!(array.flags() & py::array::c_style)) refuse(name, "is not contiguous", "the last axis must lie densest");
-  check_access(name, array, writable);
+void* activation_data(const ArrayWanted& wanted, const py::array& array, const Extents& extents, bool has_depth) {
+  check_dtype(wanted, array);
+  check_shape(wanted, array, activation_shape(extents, false), activation_shape(extents, true), has_depth);
+  if (!(array.flags() & py::array::c_style)) refuse(wanted.name, "is not contiguous", "the last axis must lie densest");
+  check_access(wanted, array);
   return const_cast<void*>(array.data());
 }
 
-py::array new_activation(const ConvProblem& p, Operand operand) {
-  return py::array(dtype_of(p.dtype), activation_shape(p, operand, !p.is_2d()));
+py::array new_activation(DType dtype, const Extents& extents, bool has_depth) {
+  return py::array(dtype_of(dtype), activation_shape(extents, has_depth));
 }
 
-py::array new_weight(const ConvProblem& p) { return py::array(dtype_of(p.dtype), weight_shape(p, !p.is_2d())); }
-
-Filter filter_of(const char* name, const py::array& array, const ConvProblem& p, bool writable) {
-  check_dtype(name, array, dtype_of(p.dtype));
-  check_shape(name, array, weight_shape(p, false), weight_shape(p, true), p.is_2d(), p);
-  check_access(name, array, writable);
-  const auto stride = [&](py::ssize_t axis) {
-    const py::ssize_t bytes = array.strides(axis);
-    if (bytes % array.itemsize()) refuse(name, "has a stride that is not whole elements", "it must be");
-    return static_cast<int64_t>(bytes / array.itemsize());
-  };
-  const bool depth = array.ndim() == 5;
-  Filter f;
-  f.data = const_cast<void*>(array.data());
-  f.stride_k = stride(0), f.stride_c = stride(1);
-  f.stride_g = p.K_per_group() * f.stride_k;
-  f.stride_t = depth ? stride(2) : 0;
-  f.stride_r = stride(depth ? 3 : 2), f.stride_s = stride(depth ? 4 : 3);
-  return f;
+py::array new_weight(DType dtype, const WeightAxes& extents, bool has_depth) {
+  return py::array(dtype_of(dtype), weight_shape(extents, has_depth));
 }
 
-const void* channel_data(const char* name, const py::object& object, const ConvProblem& p, int64_t channels) {
-  if (object.is_none()) return nullptr;
-  if (!py::isinstance<py::array>(object))
-    refuse(name, "is a " + std::string(py::str(py::type::of(object).attr("__name__"))), "it must be a NumPy array");
-  const py::array array = py::reinterpret_borrow<py::array>(object);
-  check_dtype(name, array, py::dtype(p.dtype == DType::kFloat64 ? "float64" : "float32"));
+void* weight_data(const ArrayWanted& wanted, const py::array& array, const WeightAxes& extents, bool has_depth,
+                  WeightAxes* strides) {
+  check_dtype(wanted, array);
+  check_shape(wanted, array, weight_shape(extents, false), weight_shape(extents, true), has_depth);
+  check_access(wanted, array);
+  const int spatial = static_cast<int>(array.ndim()) - 2;
+  for (int axis = 0; axis < 5; ++axis) {
+    const int own = axis < 2 ? axis : axis - 3 + spatial;  // where the array has it
+    if (own < 2 && axis >= 2) {
+      strides->axes[axis] = 0;  // no depth axis
+      continue;
+    }
+    if (array.strides(own) % array.itemsize()) refuse(wanted.name, "has a stride that is not whole elements", "it must be");
+    strides->axes[axis] = array.strides(own) / array.itemsize();
+  }
+  return const_cast<void*>(array.data());
+}
+
+void* channel_data(const ArrayWanted& wanted, const py::array& array, int64_t channels) {
+  check_dtype(wanted, array);
   if (array.ndim() != 1 || array.shape(0) != channels)
-    refuse(name, "has shape " + text_of(shape_of(array)), "the output has " + std::to_string(channels) + " channels");
-  if (!(array.flags() & py::array::c_style)) refuse(name, "is not contiguous", "it must be");
-  check_access(name, array, false);
-  return array.data();
+    refuse(wanted.name, "has shape " + text_of(shape_of(array)),
+           "the output has " + std::to_string(channels) + " channels");
+  if (!(array.flags() & py::array::c_style)) refuse(wanted.name, "is not contiguous", "it must be");
+  check_access(wanted, array);
+  return const_cast<void*>(array.data());
 }
 
 }  // namespace fastconv

@@ -5,11 +5,10 @@
 #include <cstring>
 #include <memory>
 
-#include "conv/cuda/conv.h"
+#include "core/cuda/run.h"
 #include "core/cuda_on_cpu/scheduler.h"
-#include "python/rows.h"
-
-namespace py = pybind11;
+#include "families.h"
+#include "python/family.h"
 
 namespace fastconv {
 namespace {
@@ -17,14 +16,23 @@ namespace {
 constexpr int kCapability = 90;
 
 /// The workspace is NaN before the call, as torch's allocator promises nothing of it.
-void run_emulated(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args) {
-  const size_t bytes = (cuda_workspace(plan, problem, args) + 255) / 256 * 256;
+template <class F>
+void run_emulated(const Plan<F>& plan, const typename F::Problem& problem, const typename F::Args& args) {
+  const size_t bytes = (gpu_workspace(plan, problem, args) + 255) / 256 * 256;
   const std::unique_ptr<void, decltype(&std::free)> memory(bytes ? std::aligned_alloc(256, bytes) : nullptr, std::free);
   if (bytes && !memory) throw std::bad_alloc();
   if (bytes) std::memset(memory.get(), 0xff, bytes);
-  ConvArgs with_memory = args;
+  auto with_memory = args;
   with_memory.workspace = memory.get();
-  run_cuda(plan, problem, with_memory);
+  run_on_gpu(plan, problem, with_memory);
+}
+
+template <class F>
+void bind(py::module_ m) {
+  bind_rows<F>(m, F::cuda_rows(), nullptr);
+  bind_facts<F>(m);
+  bind_choice<F, int, bool>(m, F::cuda_table, py::arg("capability") = kCapability, py::arg("allow_tf32") = true);
+  bind_runs<F>(m, +[] { return F::cuda_table(kCapability, true); }, run_emulated<F>);
 }
 
 }  // namespace
@@ -33,8 +41,9 @@ void run_emulated(const ConvPlan& plan, const ConvProblem& problem, const ConvAr
 PYBIND11_MODULE(_cuda_on_cpu, m) {
   using namespace fastconv;  // NOLINT: one function
   m.doc() = "The CUDA kernels on NumPy arrays, run on the CPU.";
-  bind_rows(m, cuda_conv_rows(), +[](Target) -> const char* { return nullptr; });
-  bind_choice(m, cuda_conv_table, py::arg("capability") = kCapability, py::arg("allow_tf32") = true);
-  bind_runs(m, cuda_conv_table(kCapability, true), run_emulated);
+  for_each_family([&](auto family) {
+    using F = decltype(family);
+    bind<F>(m.def_submodule(name_of(F::kId)));
+  });
   m.def("set_seed", &cuda_on_cpu::set_seed, py::arg("seed"), "The order in which threads run from now on.");
 }

@@ -1,46 +1,59 @@
-// What kernel_test, kernel_bench and kernel_bench_cuda share: shape files and operands.
+// What kernel_test, kernel_bench and kernel_bench_cuda share: shape files, and operands by a family's own list.
 #pragma once
 
-#include <cstdlib>
+#include <array>
 #include <cstring>
+#include <deque>
 #include <fstream>
+#include <functional>
 #include <sstream>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "core/half.h"
-#include "tools/rows.h"
+#include "tools/device.h"
 
 namespace fastconv {
 
-struct Case {
-  std::string name;
-  ConvProblem problem;
+/// A named problem as text: which family's it is, the families say.
+struct Line {
+  std::string name, text;
 };
 
-/// Reads "name  problem" lines; # begins a comment. Throws on a file or a line that cannot be read.
-inline std::vector<Case> read_cases(const std::string& path) {
+/// Reads "name  problem" lines; # begins a comment. Throws on a file that cannot be read.
+inline std::vector<Line> read_lines(const std::string& path) {
   std::ifstream file(path);
   if (!file) throw std::runtime_error("cannot open the shape file '" + path + "'");
-  std::vector<Case> cases;
+  std::vector<Line> lines;
   for (std::string line; std::getline(file, line);) {
     std::istringstream words(line.substr(0, line.find('#')));
-    Case one;
-    std::string text;
+    Line one;
     if (!(words >> one.name)) continue;
-    if (!(words >> text)) text = one.name;
-    one.problem = decode(text);
-    cases.push_back(one);
+    if (!(words >> one.text)) one.text = one.name;
+    lines.push_back(one);
   }
-  return cases;
+  return lines;
 }
 
 /// Adds the problems of a word of the command line: those of a shape file, or the one that it encodes.
-inline void add_cases(const std::string& word, std::vector<Case>& cases) {
-  if (word.find(".txt") == std::string::npos) cases.push_back({word, decode(word)});
+inline void add_lines(const std::string& word, std::vector<Line>& lines) {
+  if (word.find(".txt") == std::string::npos) lines.push_back({word, word});
   else
-    for (const Case& one : read_cases(word)) cases.push_back(one);
+    for (const Line& one : read_lines(word)) lines.push_back(one);
+}
+
+template <class F>
+struct Case {
+  std::string name;
+  typename F::Problem problem;
+};
+
+/// The family's own of the lines. Throws where one cannot be read.
+template <class F>
+std::vector<Case<F>> cases_of(const std::vector<Line>& lines) {
+  std::vector<Case<F>> cases;
+  for (const Line& line : lines)
+    if (F::claims(line.text)) cases.push_back({line.name, F::decode(line.text)});
+  return cases;
 }
 
 /// A buffer whose last byte is the last byte of its allocation, so that AddressSanitizer sees a read past the end. With
@@ -56,7 +69,7 @@ class Bytes {
   Bytes(const Bytes&) = delete;
   Bytes& operator=(const Bytes&) = delete;
   ~Bytes() { release(memory_); }
-  void* data() { return data_; }
+  void* data() const { return data_; }
   size_t size() const { return size_; }
 
  private:
@@ -101,19 +114,67 @@ class Random {
   uint64_t state_;
 };
 
-/// Reals in -1 ... 1 for x, w and y (or their gradients).
-struct Operands {
-  explicit Operands(const ConvProblem& p)
-      : x(bytes(p, p.x_elements())), w(bytes(p, p.w_elements())), y(bytes(p, p.y_elements())) {
-    Random random(1);
-    for (auto [data, count] :
-         {std::pair{x.data(), p.x_elements()}, {w.data(), p.w_elements()}, {y.data(), p.y_elements()}})
-      for (int64_t i = 0; i < count; ++i) set(data, p.dtype, i, random.real());
+template <class F>
+int64_t elements_of(const Operand<F>& operand, const typename F::Problem& p) {
+  switch (operand.kind) {
+    case OperandKind::kActivation: return F::extents(p, operand.side).elements();
+    case OperandKind::kWeight: return F::weight_extents(p).elements();
+    case OperandKind::kChannels: return F::extents(p, operand.side).channels;
   }
-  static size_t bytes(const ConvProblem& p, int64_t count) {
-    return static_cast<size_t>(count * element_size(p.dtype));
+  return 0;
+}
+
+template <class F>
+DType dtype_of(const Operand<F>& operand, const typename F::Problem& p) {
+  if (operand.kind != OperandKind::kChannels || p.dtype == DType::kFloat64) return p.dtype;
+  return DType::kFloat32;
+}
+
+/// Memory for the operands of one call, NaN until it is filled; optional ones where `with_optional`.
+template <class F>
+class Operands {
+ public:
+  Operands(const typename F::Problem& p, Direction direction, bool with_optional, bool unaligned = false)
+      : problem_(p), list_(F::operands(direction)) {
+    for (const Operand<F>& operand : list_) {
+      const int64_t count = operand.optional && !with_optional ? -1 : elements_of(operand, p);
+      counts_.push_back(count);
+      memory_.emplace_back(
+          count < 0 ? 0 : static_cast<size_t>(count * element_size(fastconv::dtype_of(operand, p))), unaligned);
+    }
   }
-  Bytes x, w, y;
+  size_t size() const { return list_.size(); }
+  const Operand<F>& operand(size_t i) const { return list_[i]; }
+  /// Elements, or -1 of an operand that is left out.
+  int64_t count(size_t i) const { return counts_[i]; }
+  DType dtype(size_t i) const { return fastconv::dtype_of(list_[i], problem_); }
+  void* data(size_t i) const { return memory_[i].data(); }
+  size_t bytes(size_t i) const { return memory_[i].size(); }
+  /// The operand that the direction computes.
+  size_t out() const {
+    size_t i = 0;
+    while (!list_[i].written) ++i;
+    return i;
+  }
+  /// Sets every element of what is read.
+  void fill(const std::function<double()>& value) {
+    for (size_t i = 0; i < size(); ++i)
+      for (int64_t j = 0; j < counts_[i] && !list_[i].written; ++j) set(data(i), dtype(i), j, value());
+  }
+  /// The call's arguments; a weight lies as kcrs, or as krsc for kNhwc.
+  typename F::Args args(Layout weight = Layout::kNchw) const {
+    typename F::Args args;
+    for (size_t i = 0; i < size(); ++i)
+      if (list_[i].kind == OperandKind::kWeight) F::set_weight(args, data(i), dense_weight(F::weight_extents(problem_), weight), problem_);
+      else if (counts_[i] >= 0) *list_[i].at(args) = data(i);
+    return args;
+  }
+
+ private:
+  typename F::Problem problem_;
+  std::span<const Operand<F>> list_;
+  std::vector<int64_t> counts_;
+  std::deque<Bytes> memory_;
 };
 
 }  // namespace fastconv

@@ -13,7 +13,7 @@
 #include <cstdio>
 #include <limits>
 
-#include "core/cpu/machine.h"
+#include "core/cpu/run.h"
 #include "core/cpu/thread_pool.h"
 #include "tools/cases.h"
 #if defined(FASTCONV_TOOL_GPU)
@@ -43,139 +43,88 @@ double factor(Numerics numerics) {
   return 0;
 }
 
-int64_t depth(const ConvProblem& p, Direction direction) {
-  switch (direction) {
-    case Direction::kFprop: return p.C_per_group() * p.T * p.R * p.S;
-    case Direction::kDgrad: return p.K_per_group() * p.T * p.R * p.S;
-    case Direction::kWgrad: return p.N * p.Z * p.P * p.Q;
-  }
-  return 0;
-}
-
 /// How the error of a sum grows with its depth: `growth` of fastconv/testing/tolerance.py.
 double growth(int64_t depth) { return std::sqrt(static_cast<double>(depth)) + static_cast<double>(depth) / 3; }
-
-/// The CPU's, whatever is tested.
-const ConvKernel& reference(Direction direction) {
-  return direction == Direction::kFprop   ? conv_fprop_ref
-         : direction == Direction::kDgrad ? conv_dgrad_ref
-                                          : conv_wgrad_ref;
-}
-
-struct Extents {
-  int64_t first, second, out, channels;
-};
-
-Extents extents_of(const ConvProblem& p, Direction direction) {
-  switch (direction) {
-    case Direction::kFprop: return {p.x_elements(), p.w_elements(), p.y_elements(), p.K};
-    case Direction::kDgrad: return {p.y_elements(), p.w_elements(), p.x_elements(), p.C};
-    case Direction::kWgrad: return {p.x_elements(), p.y_elements(), p.w_elements(), 0};
-  }
-  return {};
-}
 
 struct Setting {
   bool integers, epilogue, krsc, unaligned;
 };
 
-/// `first` and `second` are the direction's inputs in the order of Extents.
-ConvArgs args_for(Direction direction, const ConvProblem& p, void* first, void* second, void* out,
-                  const Epilogue& epilogue, Layout filter_layout) {
-  ConvArgs args;
-  args.epilogue = epilogue;
-  switch (direction) {
-    case Direction::kFprop: args.x = first, args.w = dense_filter(second, p, filter_layout), args.out = out; break;
-    case Direction::kDgrad: args.dy = first, args.w = dense_filter(second, p, filter_layout), args.out = out; break;
-    case Direction::kWgrad: args.x = first, args.dy = second, args.w = dense_filter(out, p, filter_layout); break;
-  }
-  return args;
-}
-
-void run_row(const ConvRow& row, const ConvProblem& p, ConvArgs args) {
+/// The arguments of `problem` as a row sees them, which lie as `problem` says: no transposition.
+template <class F>
+void run_row(const Row<F>& row, const Operands<F>& operands, const typename F::Problem& p, typename F::Args args) {
+  const auto seen = F::squeezed(p);
 #if !defined(FASTCONV_TOOL_CUDA)
-  const ConvPlan plan = plan_for(row, p);
-  if (plan.problem.x_layout != p.x_layout || plan.problem.y_layout != p.y_layout) {
+  const Plan<F> plan = plan_for(F::cpu_table(), row, p);
+  if (plan.problem != seen) {
     run(plan, p, args);
     return;
   }
   Bytes packed(packed_bytes(plan));
   if (row.kernel->pack) {
-    row.kernel->pack(p, args.w, packed.data());
+    pack(plan, p, args, packed.data());
     args.packed = packed.data();
   }
 #endif
-  const size_t scratch = row.kernel->workspace ? row.kernel->workspace(p) : 0;
+  const size_t scratch = row.kernel->workspace ? row.kernel->workspace(seen) : 0;
 #if defined(FASTCONV_TOOL_GPU)
-  const OnGpu gpu(row.direction, p, args, scratch);
-  row.kernel->run(p, gpu.args());
+  OnGpu<F> gpu(operands, args, scratch);
+  row.kernel->run(seen, F::squeezed(gpu.args(), p));
   gpu.copy_back();
 #else
+  (void)operands;
   Bytes workspace(scratch);
   args.workspace = workspace.data();
-  row.kernel->run(p, args);
+  row.kernel->run(seen, F::squeezed(args, p));
 #endif
 }
 
-bool check(const ConvRow& row, const Case& one, const Setting& setting) {
-  const ConvProblem& p = one.problem;
-  const Extents extents = extents_of(p, row.direction);
-  const bool unaligned = setting.unaligned && kToolUnaligned;
-  const size_t size = static_cast<size_t>(element_size(p.dtype));
+/// Whether the row takes the problem.
+template <class F>
+bool takes(const Row<F>& row, const typename F::Problem& p) {
+#if defined(FASTCONV_TOOL_CUDA)
+  return !row.kernel->why_not(F::squeezed(p));
+#else
+  return !why_not(F::cpu_table(), row, p);
+#endif
+}
+
+template <class F>
+bool check(const Row<F>& row, const Case<F>& one, const Setting& setting) {
+  const auto& p = one.problem;
   Random random(7);
-  const auto fill = [&](void* data, int64_t count, DType dtype) {
-    for (int64_t i = 0; i < count; ++i)
-      set(data, dtype, i, setting.integers ? static_cast<double>(random.integer(-2, 2)) : random.real());
+  Operands<F> operands(p, row.direction, setting.epilogue, setting.unaligned && kToolUnaligned);
+  operands.fill([&] { return setting.integers ? static_cast<double>(random.integer(-2, 2)) : random.real(); });
+  const Layout weight = setting.krsc ? Layout::kNhwc : Layout::kNchw;
+  const auto with_activation = [&](typename F::Args args) {
+    if (setting.epilogue && args.epilogue.scale) args.epilogue.activation = Activation::kRelu;
+    return args;
   };
-  const auto bytes = [&](int64_t count) { return static_cast<size_t>(count) * size; };
-  Bytes first(bytes(extents.first), unaligned), second(bytes(extents.second), unaligned);
-  fill(first.data(), extents.first, p.dtype);
-  fill(second.data(), extents.second, p.dtype);
-  Bytes out(bytes(extents.out), unaligned), expected(static_cast<size_t>(extents.out) * 8);
 
-  const DType wide = p.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-  const bool with_epilogue = setting.epilogue && row.direction != Direction::kWgrad;
-  Bytes scale(static_cast<size_t>(extents.channels * element_size(wide)), unaligned), shift(scale.size(), unaligned);
-  Bytes residual(with_epilogue ? bytes(extents.out) : 0, unaligned);
-  Epilogue epilogue;
-  if (with_epilogue) {
-    fill(scale.data(), extents.channels, wide), fill(shift.data(), extents.channels, wide);
-    fill(residual.data(), extents.out, p.dtype);
-    epilogue = {scale.data(), shift.data(), residual.data(), Activation::kRelu};
-  }
-
-  // The reference in double on the same numbers.
-  ConvProblem q = p;
+  // The reference in double on the same numbers, by the problem as it was given.
+  auto q = p;
   q.dtype = DType::kFloat64;
-  Bytes first64(static_cast<size_t>(extents.first) * 8), second64(static_cast<size_t>(extents.second) * 8);
-  Bytes scale64(static_cast<size_t>(extents.channels) * 8), shift64(scale64.size());
-  Bytes residual64(with_epilogue ? static_cast<size_t>(extents.out) * 8 : 0);
-  const auto widen = [&](Bytes& from, Bytes& to, int64_t count, DType dtype) {
-    for (int64_t i = 0; i < count; ++i) set(to.data(), DType::kFloat64, i, get(from.data(), dtype, i));
-  };
-  widen(first, first64, extents.first, p.dtype), widen(second, second64, extents.second, p.dtype);
-  Epilogue epilogue64 = epilogue;
-  if (with_epilogue) {
-    widen(scale, scale64, extents.channels, wide), widen(shift, shift64, extents.channels, wide);
-    widen(residual, residual64, extents.out, p.dtype);
-    epilogue64.scale = scale64.data(), epilogue64.shift = shift64.data(), epilogue64.residual = residual64.data();
-  }
-  const Layout filter_layout = setting.krsc ? Layout::kNhwc : Layout::kNchw;
-  reference(row.direction)
-      .run(q, args_for(row.direction, q, first64.data(), second64.data(), expected.data(), epilogue64, filter_layout));
-  run_row(row, p, args_for(row.direction, p, first.data(), second.data(), out.data(), epilogue, filter_layout));
+  Operands<F> wide(q, row.direction, setting.epilogue);
+  for (size_t i = 0; i < operands.size(); ++i)
+    for (int64_t j = 0; j < operands.count(i) && !operands.operand(i).written; ++j)
+      set(wide.data(i), DType::kFloat64, j, get(operands.data(i), operands.dtype(i), j));
+  F::reference(row.direction).run(q, with_activation(wide.args(weight)));
+  run_row(row, operands, p, with_activation(operands.args(weight)));
 
+  const size_t out = operands.out();
+  const void *have_data = operands.data(out), *want_data = wide.data(out);
   double largest = 0;
-  for (int64_t i = 0; i < extents.out; ++i)
-    largest = std::fmax(largest, std::fabs(get(expected.data(), DType::kFloat64, i)));
-  const bool equal = setting.integers && row.numerics != Numerics::kWinogradF4 &&
+  for (int64_t i = 0; i < operands.count(out); ++i)
+    largest = std::fmax(largest, std::fabs(get(want_data, DType::kFloat64, i)));
+  const bool equal = setting.integers && F::is_exact_on_integers(p, row.direction) &&
+                     row.numerics != Numerics::kWinogradF4 &&
                      (p.dtype == DType::kFloat32 || p.dtype == DType::kFloat64);
   const double accumulator = p.dtype == DType::kFloat64 ? 0x1p-53 : 0x1p-24;
   const double magnitude = setting.integers ? 4 : 1;
   const double absolute =
-      equal ? 0 : factor(row.numerics) * growth(depth(p, row.direction)) * accumulator * magnitude * 2;
-  for (int64_t i = 0; i < extents.out; ++i) {
-    const double have = get(out.data(), p.dtype, i), want = get(expected.data(), DType::kFloat64, i);
+      equal ? 0 : factor(row.numerics) * growth(F::depth(p, row.direction)) * accumulator * magnitude * 2;
+  for (int64_t i = 0; i < operands.count(out); ++i) {
+    const double have = get(have_data, p.dtype, i), want = get(want_data, DType::kFloat64, i);
     const double bound = equal ? 0 : absolute + 2 * epsilon(p.dtype) * std::fabs(want);
     if (!(std::fabs(have - want) <= bound)) {
       std::printf(
@@ -189,60 +138,74 @@ bool check(const ConvRow& row, const Case& one, const Setting& setting) {
   return true;
 }
 
-/// The case itself, or it in each of kToolDTypes.
-std::vector<Case> cases_of(const std::vector<std::string>& files) {
-  std::vector<Case> cases;
-  for (const std::string& file : files)
-    for (const Case& one : read_cases(file)) {
+/// The family's cases, each in every one of kToolDTypes where CUDA's rows are tested.
+template <class F>
+std::vector<Case<F>> test_cases(const std::vector<Line>& lines) {
 #if defined(FASTCONV_TOOL_CUDA)
-      for (DType dtype : kToolDTypes) {
-        cases.push_back(one);
-        cases.back().problem.dtype = dtype;
-      }
-#else
+  std::vector<Case<F>> cases;
+  for (const Case<F>& one : cases_of<F>(lines))
+    for (DType dtype : kToolDTypes) {
       cases.push_back(one);
-#endif
+      cases.back().problem.dtype = dtype;
     }
   return cases;
+#else
+  return cases_of<F>(lines);
+#endif
 }
 
-int main_checked(int argc, char** argv) {
-  std::vector<std::string> files;
+struct Options {
+  std::vector<Line> lines;
   std::string kernel;
-  int threads = 2;
   uint64_t seeds = 1;
   int64_t most = std::numeric_limits<int64_t>::max();
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    if (word == "--kernel" && i + 1 < argc) kernel = argv[++i];
-    else if (word == "--threads" && i + 1 < argc) threads = std::atoi(argv[++i]);
-    else if (word == "--seeds" && i + 1 < argc) seeds = std::strtoull(argv[++i], nullptr, 10);
-    else if (word == "--most" && i + 1 < argc) most = std::atoll(argv[++i]);
-    else files.push_back(word);
-  }
-  use_threads(threads);
-  const std::vector<Case> cases = cases_of(files);
-  const Setting settings[] = {{true, false, false, false}, {true, true, true, true}, {false, true, false, false}};
+};
+
+struct Count {
   int64_t passed = 0, failed = 0;
-  for (const ConvRow& row : tool_rows()) {
-    if (std::string(row.name).find(kernel) == std::string::npos || tool_why_not(row.target)) continue;
+};
+
+template <class F>
+void test_family(const Options& options, Count* count) {
+  const Setting settings[] = {{true, false, false, false}, {true, true, true, true}, {false, true, false, false}};
+  const std::vector<Case<F>> cases = test_cases<F>(options.lines);
+  for (const Row<F>& row : tool_rows<F>()) {
+    if (cases.empty() || std::string(row.name).find(options.kernel) == std::string::npos || tool_why_not(row.target))
+      continue;
     int64_t taken = 0;
-    for (const Case& one : cases) {
-      if (taken == most || tool_why_not(row, one.problem)) continue;
+    for (const Case<F>& one : cases) {
+      if (taken == options.most || !takes(row, one.problem)) continue;
       ++taken;
-      for (uint64_t seed = 1; seed <= seeds; ++seed) {
+      for (uint64_t seed = 1; seed <= options.seeds; ++seed) {
         set_seed(seed);
-        for (const Setting& setting : settings) ++(check(row, one, setting) ? passed : failed);
+        for (const Setting& setting : settings) ++(check(row, one, setting) ? count->passed : count->failed);
       }
     }
     std::printf("%-44s %lld problems\n", row.name, static_cast<long long>(taken));
     if (!taken) {
       std::printf("FAIL %s: no shape of the files reaches this row\n", row.name);
-      ++failed;
+      ++count->failed;
     }
   }
-  std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed), static_cast<long long>(failed));
-  return failed ? 1 : 0;
+}
+
+int main_checked(int argc, char** argv) {
+  Options options;
+  int threads = 2;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--kernel" && i + 1 < argc) options.kernel = argv[++i];
+    else if (word == "--threads" && i + 1 < argc) threads = std::atoi(argv[++i]);
+    else if (word == "--seeds" && i + 1 < argc) options.seeds = std::strtoull(argv[++i], nullptr, 10);
+    else if (word == "--most" && i + 1 < argc) options.most = std::atoll(argv[++i]);
+    else add_lines(word, options.lines);
+  }
+  use_threads(threads);
+  Count count;
+  for_each_family([&](auto family) { test_family<decltype(family)>(options, &count); });
+  std::printf("%lld passed, %lld failed\n", static_cast<long long>(count.passed),
+              static_cast<long long>(count.failed));
+  return count.failed ? 1 : 0;
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "core/problem.h"
+#include "core/types.h"
 #include "torch/device.h"
 
 namespace fastconv::binding {

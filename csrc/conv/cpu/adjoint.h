@@ -1,7 +1,7 @@
 // The dgrad of unit stride is a fprop: dy convolved with the flipped filter, C and K exchanged.
 #pragma once
 
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

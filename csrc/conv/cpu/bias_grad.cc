@@ -1,8 +1,8 @@
 // dbias[k] = sum over n, z, p, q of dy. Each thread sums whole channels in pixel order, so the result does not depend
 // on the number of threads.
 
-#include "conv/conv.h"
-#include "conv/cpu/ref.h"
+#include "conv/bias_grad.h"
+#include "core/cpu/ref.h"
 
 namespace fastconv {
 namespace {

@@ -7,6 +7,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_dgrad_direct_nhwc)) = kAdjoint<&kDirectNhwc>;
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_direct_nhwc)) = kAdjoint<&kDirectNhwc>;
 
 }  // namespace fastconv

@@ -7,7 +7,7 @@
 // block.
 
 #include "conv/cpu/phases.h"
-#include "core/cpu/pack_panels.h"
+#include "conv/cpu/pack_panels.h"
 #include "core/cpu/panel_tile.h"
 
 namespace fastconv {
@@ -109,7 +109,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_dgrad_phases_nhwc)) = {.algorithm = Algorithm::kDirect,
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_phases_nhwc)) = {.algorithm = Algorithm::kDirect,
                                                           .why_not = phases_why_not,
                                                           .run = run,
                                                           .workspace = workspace,

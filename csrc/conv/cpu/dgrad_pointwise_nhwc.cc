@@ -7,6 +7,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_dgrad_pointwise_nhwc)) = kAdjoint<&kPointwise>;
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_pointwise_nhwc)) = kAdjoint<&kPointwise>;
 
 }  // namespace fastconv

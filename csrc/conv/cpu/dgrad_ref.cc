@@ -3,7 +3,8 @@
 // Output p read input h through tap r where p * stride = h + pad - r * dilation. The definition, one input after
 // another, summed in double. Any problem. Work is cut by input planes (n, c). Transposed convolution is this.
 
-#include "conv/cpu/ref.h"
+#include "conv/conv.h"
+#include "core/cpu/ref.h"
 
 namespace fastconv {
 namespace {
@@ -51,6 +52,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_dgrad_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(Conv, conv_dgrad_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
 
 }  // namespace fastconv

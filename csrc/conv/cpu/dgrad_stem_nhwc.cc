@@ -134,7 +134,7 @@ const char* why_not(const ConvProblem& p) {
 
 }  // namespace
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_dgrad_stem_nhwc)) = {.algorithm = Algorithm::kStem,
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_stem_nhwc)) = {.algorithm = Algorithm::kStem,
                                                         .why_not = why_not,
                                                         .run = run,
                                                         .workspace = workspace,

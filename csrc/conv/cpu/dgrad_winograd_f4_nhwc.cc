@@ -5,6 +5,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_dgrad_winograd_f4_nhwc)) = kAdjoint<&kWinograd<4>>;
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_winograd_f4_nhwc)) = kAdjoint<&kWinograd<4>>;
 
 }  // namespace fastconv

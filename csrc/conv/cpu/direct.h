@@ -7,10 +7,10 @@
 #pragma once
 
 #include "core/cpu/machine.h"
-#include "core/cpu/pack_panels.h"
+#include "conv/cpu/pack_panels.h"
 #include "core/cpu/panel_tile.h"
 #include "core/cpu/split.h"
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

@@ -6,6 +6,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_direct_nhwc)) = kDirectNhwc;
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_direct_nhwc)) = kDirectNhwc;
 
 }  // namespace fastconv

@@ -76,7 +76,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_im2col_nhwc)) = {.algorithm = Algorithm::kIm2col,
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_im2col_nhwc)) = {.algorithm = Algorithm::kIm2col,
                                                           .why_not = im2col_why_not,
                                                           .run = run,
                                                           .workspace = workspace,

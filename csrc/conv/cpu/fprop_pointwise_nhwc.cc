@@ -9,6 +9,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_pointwise_nhwc)) = kPointwise;
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_pointwise_nhwc)) = kPointwise;
 
 }  // namespace fastconv

@@ -4,7 +4,8 @@
 // The definition, one output after another, summed in double. Any layout, dtype, stride, padding, dilation, groups.
 // Work is cut by output planes (n, k).
 
-#include "conv/cpu/ref.h"
+#include "conv/conv.h"
+#include "core/cpu/ref.h"
 
 namespace fastconv {
 namespace {
@@ -45,6 +46,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_fprop_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(Conv, conv_fprop_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
 
 }  // namespace fastconv

@@ -17,7 +17,7 @@ const char* why_not(const ConvProblem& p) {
 
 }  // namespace
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_stem_nchw)) = {.algorithm = Algorithm::kStem,
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_stem_nchw)) = {.algorithm = Algorithm::kStem,
                                                         .why_not = why_not,
                                                         .run = run_direct<NchwRows>,
                                                         .workspace = direct_workspace,

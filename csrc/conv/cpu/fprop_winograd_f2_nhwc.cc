@@ -4,6 +4,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_winograd_f2_nhwc)) = kWinograd<2>;
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_winograd_f2_nhwc)) = kWinograd<2>;
 
 }  // namespace fastconv

@@ -4,6 +4,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_fprop_winograd_f4_nhwc)) = kWinograd<4>;
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_winograd_f4_nhwc)) = kWinograd<4>;
 
 }  // namespace fastconv

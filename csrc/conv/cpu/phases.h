@@ -9,7 +9,7 @@
 #include "core/cpu/parallel.h"
 #include "core/cpu/simd.h"
 #include "core/cpu/split.h"
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

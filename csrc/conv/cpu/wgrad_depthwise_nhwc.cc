@@ -220,7 +220,7 @@ void run(const ConvProblem& problem, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_wgrad_depthwise_nhwc)) = {
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_wgrad_depthwise_nhwc)) = {
     .algorithm = Algorithm::kDepthwise, .why_not = depthwise_why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv

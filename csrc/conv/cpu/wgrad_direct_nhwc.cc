@@ -218,7 +218,7 @@ const char* why_not(const ConvProblem& p) {
 
 }  // namespace
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_wgrad_direct_nhwc)) = {
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_wgrad_direct_nhwc)) = {
     .algorithm = Algorithm::kDirect, .why_not = why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv

@@ -281,7 +281,7 @@ void run(const ConvProblem& problem, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_wgrad_grouped_nhwc)) = {
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_wgrad_grouped_nhwc)) = {
     .algorithm = Algorithm::kGrouped, .why_not = grouped_why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv

@@ -2,7 +2,8 @@
 //
 // The definition, one weight after another, summed in double. Any problem. Work is cut by filters (k).
 
-#include "conv/cpu/ref.h"
+#include "conv/conv.h"
+#include "core/cpu/ref.h"
 
 namespace fastconv {
 namespace {
@@ -45,6 +46,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_wgrad_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(Conv, conv_wgrad_ref) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
 
 }  // namespace fastconv

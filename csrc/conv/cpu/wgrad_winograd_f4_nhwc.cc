@@ -11,7 +11,7 @@
 #include "conv/cpu/write_dw.h"
 #include "core/cpu/gemm.h"
 #include "core/cpu/parallel.h"
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 namespace {
@@ -228,7 +228,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(FASTCONV_NAME(conv_wgrad_winograd_f4_nhwc)) = {
+FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_wgrad_winograd_f4_nhwc)) = {
     .algorithm = Algorithm::kWinogradF4, .why_not = why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv

@@ -7,7 +7,7 @@
 #include "conv/cpu/winograd_transforms.h"
 #include "core/cpu/gemm.h"
 #include "core/cpu/parallel.h"
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "conv/cpu/wgrad_plan.h"
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

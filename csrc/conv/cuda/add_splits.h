@@ -12,7 +12,7 @@
 
 #include "core/cuda/launch.h"
 #include "core/cuda/number.h"
-#include "core/cuda/shape.h"
+#include "conv/cuda/shape.h"
 #include "core/cuda/simt_gemm.h"
 
 namespace fastconv {

@@ -2,7 +2,7 @@
 // runs it, so that no kernel is compiled twice; what it says is about the adjoint problem.
 #pragma once
 
-#include "conv/cuda/conv.h"
+#include "conv/cuda/table.h"
 
 namespace fastconv {
 namespace {

@@ -6,7 +6,7 @@
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/held.h"
 #include "core/cuda/launch.h"
-#include "core/cuda/shape.h"
+#include "conv/cuda/shape.h"
 
 namespace fastconv {
 namespace {

@@ -26,7 +26,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_dgrad_grouped_nhwc_sm80) = {
+FASTCONV_DEFINE(Conv, conv_dgrad_grouped_nhwc_sm80) = {
     .algorithm = Algorithm::kGrouped, .why_not = grouped_half_why_not, .run = run};
 
 }  // namespace fastconv

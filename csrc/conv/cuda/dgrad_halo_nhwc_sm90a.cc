@@ -8,6 +8,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(conv_dgrad_halo_nhwc_sm90a) = kAdjoint<Algorithm::kDirect, &conv_fprop_halo_nhwc_sm90a>;
+FASTCONV_DEFINE(Conv, conv_dgrad_halo_nhwc_sm90a) = kAdjoint<Algorithm::kDirect, &conv_fprop_halo_nhwc_sm90a>;
 
 }  // namespace fastconv

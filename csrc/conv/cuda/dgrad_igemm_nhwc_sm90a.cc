@@ -11,6 +11,6 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(conv_dgrad_igemm_nhwc_sm90a) = kAdjoint<Algorithm::kIgemm, &conv_fprop_igemm_nhwc_sm90a>;
+FASTCONV_DEFINE(Conv, conv_dgrad_igemm_nhwc_sm90a) = kAdjoint<Algorithm::kIgemm, &conv_fprop_igemm_nhwc_sm90a>;
 
 }  // namespace fastconv

@@ -129,7 +129,7 @@ size_t workspace(const ConvProblem& p) { return plan_of(p).bytes(); }
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_dgrad_im2col_nhwc_sm80) = {
+FASTCONV_DEFINE(Conv, conv_dgrad_im2col_nhwc_sm80) = {
     .algorithm = Algorithm::kIm2col, .why_not = im2col_why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv

@@ -17,7 +17,7 @@
 #include "core/cuda/epilogue.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
-#include "core/cuda/shape.h"
+#include "conv/cuda/shape.h"
 #include "core/cuda/simt_gemm.h"
 
 namespace fastconv {

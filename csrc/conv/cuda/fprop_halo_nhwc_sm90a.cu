@@ -26,7 +26,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_fprop_halo_nhwc_sm90a) = {
+FASTCONV_DEFINE(Conv, conv_fprop_halo_nhwc_sm90a) = {
     .algorithm = Algorithm::kDirect, .why_not = halo_why_not, .run = run, .workspace = krsc_bytes};
 
 }  // namespace fastconv

@@ -20,7 +20,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_fprop_igemm_nhwc_sm90a) = {
+FASTCONV_DEFINE(Conv, conv_fprop_igemm_nhwc_sm90a) = {
     .algorithm = Algorithm::kIgemm, .why_not = igemm_hopper_why_not, .run = run, .workspace = krsc_bytes};
 
 }  // namespace fastconv

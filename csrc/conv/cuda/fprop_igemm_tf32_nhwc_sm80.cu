@@ -17,7 +17,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_fprop_igemm_tf32_nhwc_sm80) = {
+FASTCONV_DEFINE(Conv, conv_fprop_igemm_tf32_nhwc_sm80) = {
     .algorithm = Algorithm::kIgemm, .why_not = igemm_tf32_why_not, .run = run, .workspace = krsc_bytes};
 
 }  // namespace fastconv

@@ -41,6 +41,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_fprop_ref_sm80) = {.algorithm = Algorithm::kRef, .why_not = too_large, .run = run};
+FASTCONV_DEFINE(Conv, conv_fprop_ref_sm80) = {.algorithm = Algorithm::kRef, .why_not = too_large, .run = run};
 
 }  // namespace fastconv

@@ -10,6 +10,6 @@ void run(const ConvProblem& p, const ConvArgs& args) { run_stem("conv_fprop_stem
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_fprop_stem_nhwc_sm80) = {.algorithm = Algorithm::kStem, .why_not = why_not, .run = run};
+FASTCONV_DEFINE(Conv, conv_fprop_stem_nhwc_sm80) = {.algorithm = Algorithm::kStem, .why_not = why_not, .run = run};
 
 }  // namespace fastconv

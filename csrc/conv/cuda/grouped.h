@@ -21,7 +21,7 @@
 #include "core/cuda/epilogue.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
-#include "core/cuda/shape.h"
+#include "conv/cuda/shape.h"
 #include "core/cuda/vector.h"
 
 namespace fastconv {

@@ -1,7 +1,7 @@
 // Where `auto` passes over a CUDA row that could run. Pure functions of the problem.
 #pragma once
 
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 

@@ -13,7 +13,7 @@
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/number.h"
-#include "core/cuda/shape.h"
+#include "conv/cuda/shape.h"
 #include "core/cuda/vector.h"
 
 namespace fastconv {

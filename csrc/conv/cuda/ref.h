@@ -3,7 +3,7 @@
 
 #include "core/cuda/epilogue.h"
 #include "core/cuda/launch.h"
-#include "core/cuda/shape.h"
+#include "conv/cuda/shape.h"
 
 namespace fastconv {
 namespace {

@@ -196,7 +196,7 @@ size_t workspace(const ConvProblem& p) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_wgrad_direct_nhwc_sm80) = {
+FASTCONV_DEFINE(Conv, conv_wgrad_direct_nhwc_sm80) = {
     .algorithm = Algorithm::kDirect, .why_not = why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv

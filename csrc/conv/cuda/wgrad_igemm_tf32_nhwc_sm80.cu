@@ -15,7 +15,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_wgrad_igemm_tf32_nhwc_sm80) = {
+FASTCONV_DEFINE(Conv, conv_wgrad_igemm_tf32_nhwc_sm80) = {
     .algorithm = Algorithm::kIgemm, .why_not = igemm_tf32_why_not, .run = run, .workspace = igemm_wgrad_bytes};
 
 }  // namespace fastconv

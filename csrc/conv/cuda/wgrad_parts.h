@@ -7,7 +7,7 @@
 #include "conv/cuda/add_splits.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
-#include "core/cuda/shape.h"
+#include "conv/cuda/shape.h"
 #include "core/cuda/simt_gemm.h"
 
 namespace fastconv {

@@ -46,6 +46,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_wgrad_ref_sm80) = {.algorithm = Algorithm::kRef, .why_not = too_large, .run = run};
+FASTCONV_DEFINE(Conv, conv_wgrad_ref_sm80) = {.algorithm = Algorithm::kRef, .why_not = too_large, .run = run};
 
 }  // namespace fastconv

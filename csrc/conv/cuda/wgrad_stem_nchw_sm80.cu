@@ -11,7 +11,7 @@ void run(const ConvProblem& p, const ConvArgs& args) { run_stem_wgrad("conv_wgra
 
 }  // namespace
 
-FASTCONV_DEFINE(conv_wgrad_stem_nchw_sm80) = {
+FASTCONV_DEFINE(Conv, conv_wgrad_stem_nchw_sm80) = {
     .algorithm = Algorithm::kStem, .why_not = why_not, .run = run, .workspace = stem_wgrad_workspace};
 
 }  // namespace fastconv

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/cpu/simd.h"
-#include "core/kernel.h"
+#include "core/epilogue.h"
 
 namespace fastconv {
 namespace {

@@ -9,34 +9,53 @@
 namespace fastconv {
 namespace {
 
-Target detect() {
+/// Each target of this kind of processor, with what the machine says when it has none of it.
+struct Known {
+  const Target* target;
+  const char* missing;
+  bool (*is_there)();
+};
+constexpr Known kKnown[] = {
+    {&target::cpu, "", [] { return true; }},
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw"))
-    return Target::kAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Target::kAvx2;
+    {&target::avx2, "this processor has no AVX2, FMA and F16C",
+     [] {
+       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+     }},
+    {&target::avx512, "this processor has no AVX-512 (f, vl, dq, bw)",
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+     }},
+#else
+    {&target::avx2, "this processor is no x86-64", [] { return false; }},
+    {&target::avx512, "this processor is no x86-64", [] { return false; }},
 #endif
-  return Target::kCpu;
-}
-
-struct Choice {
-  Target detected, allowed;
 };
 
-Choice choose() {
-  Choice choice{detect(), Target::kAvx512};
-  if (const char* cap = std::getenv("FASTCONV_CPU_ISA"); cap && *cap) {
-    if (!std::strcmp(cap, "cpu")) choice.allowed = Target::kCpu;
-    else if (!std::strcmp(cap, "avx2")) choice.allowed = Target::kAvx2;
-    else if (std::strcmp(cap, "avx512"))
-      std::fprintf(stderr, "fastconv: FASTCONV_CPU_ISA='%s' is not one of cpu, avx2, avx512; ignored\n", cap);
-  }
-  return choice;
+struct Levels {
+  int detected = 0, allowed = target::avx512.level;
+};
+
+Levels find_levels() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+#endif
+  Levels levels;
+  while (levels.detected < target::avx512.level && kKnown[levels.detected + 1].is_there()) ++levels.detected;
+  const char* cap = std::getenv("FASTCONV_CPU_ISA");
+  if (!cap || !*cap) return levels;
+  for (const Known& known : kKnown)
+    if (!std::strcmp(cap, known.target->name)) {
+      levels.allowed = known.target->level;
+      return levels;
+    }
+  std::fprintf(stderr, "fastconv: FASTCONV_CPU_ISA='%s' is not one of cpu, avx2, avx512; ignored\n", cap);
+  return levels;
 }
 
-const Choice& choice() {
-  static const Choice value = choose();
+const Levels& levels() {
+  static const Levels value = find_levels();
   return value;
 }
 
@@ -47,14 +66,15 @@ size_t cache_bytes(int name, size_t otherwise) {
 
 }  // namespace
 
-Target best_target() { return choice().detected < choice().allowed ? choice().detected : choice().allowed; }
+const Target& best_target() {
+  const Levels& here = levels();
+  return *kKnown[here.detected < here.allowed ? here.detected : here.allowed].target;
+}
 
-const char* why_not(Target target) {
-  if (target > Target::kAvx512) return "it runs on a GPU";
-  if (target > choice().detected)
-    return target == Target::kAvx512 ? "this processor has no AVX-512 (f, vl, dq, bw)"
-                                     : "this processor has no AVX2 and FMA";
-  if (target > choice().allowed) return "masked off by the environment variable FASTCONV_CPU_ISA";
+const char* why_not(const Target& target) {
+  if (target.device != DeviceKind::kCpu) return "it runs on a GPU";
+  if (target.level > levels().detected) return kKnown[levels().detected + 1].missing;
+  if (target.level > levels().allowed) return "masked off by the environment variable FASTCONV_CPU_ISA";
   return nullptr;
 }
 

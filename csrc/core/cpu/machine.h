@@ -3,15 +3,15 @@
 
 #include <cstddef>
 
-#include "core/kernel.h"
+#include "core/target.h"
 
 namespace fastconv {
 
 /// The widest target this process may use: what the processor has, capped by FASTCONV_CPU_ISA (cpu, avx2, avx512).
-Target best_target();
+const Target& best_target();
 
 /// Null where rows of `target` can run here, else the reason in words.
-const char* why_not(Target target);
+const char* why_not(const Target& target);
 
 /// Bytes of the data caches of one core, by the system's word, or common sizes where it has none.
 size_t l1_bytes();

@@ -9,12 +9,12 @@ namespace {
 
 using Loop = double (*)(int64_t);
 
-Loop loop_of(Target target) {
+Loop loop_of(const Target& at) {
 #if defined(__x86_64__)
-  if (target == Target::kAvx512) return fma_loop_avx512;
-  if (target == Target::kAvx2) return fma_loop_avx2;
+  if (at.level >= target::avx512.level) return fma_loop_avx512;
+  if (at.level >= target::avx2.level) return fma_loop_avx2;
 #endif
-  (void)target;
+  (void)at;
   return fma_loop_cpu;
 }
 
@@ -29,7 +29,7 @@ double seconds_of(Loop loop, int64_t iterations, double* flops) {
 
 }  // namespace
 
-double measured_peak(Target target, double seconds) {
+double measured_peak(const Target& target, double seconds) {
   constexpr int kTrials = 10;
   const Loop loop = loop_of(target);
   double flops = 0, best = 0;

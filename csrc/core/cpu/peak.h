@@ -1,7 +1,7 @@
 // The rate of multiply-adds this machine reaches when nothing else is asked of it: 100 % in every table.
 #pragma once
 
-#include "core/kernel.h"
+#include "core/target.h"
 
 namespace fastconv {
 
@@ -14,6 +14,6 @@ double fma_loop_avx512(int64_t iterations);
 
 /// GFLOP/s of float32 multiply-adds on all threads of the pool, the best of several trials of about `seconds` in all.
 /// Assumes: this machine can run `target`.
-double measured_peak(Target target, double seconds);
+double measured_peak(const Target& target, double seconds);
 
 }  // namespace fastconv

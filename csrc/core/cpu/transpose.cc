@@ -40,8 +40,8 @@ void run(const T* from, T* to, int64_t batch, int64_t rows, int64_t columns) {
 
 void run_floats(const float* from, float* to, int64_t batch, int64_t rows, int64_t columns) {
 #if defined(__x86_64__)
-  if (best_target() == Target::kAvx512) return transpose_floats_avx512(from, to, batch, rows, columns);
-  if (best_target() == Target::kAvx2) return transpose_floats_avx2(from, to, batch, rows, columns);
+  if (best_target().level >= target::avx512.level) return transpose_floats_avx512(from, to, batch, rows, columns);
+  if (best_target().level >= target::avx2.level) return transpose_floats_avx2(from, to, batch, rows, columns);
 #endif
   transpose_floats_cpu(from, to, batch, rows, columns);
 }

@@ -7,7 +7,7 @@
 #include "core/cuda/number.h"
 #include "core/cuda/ptx_mma.h"
 #include "core/cuda/vector.h"
-#include "core/kernel.h"
+#include "core/epilogue.h"
 
 namespace fastconv {
 

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "core/cuda/device.h"
-#include "core/problem.h"
 
 namespace fastconv {
 
@@ -25,7 +24,8 @@ constexpr int64_t kMaxGridX = (int64_t{1} << 31) - 1, kMaxGridYZ = 65535;
 
 #if defined(__CUDACC__)
 /// Throws std::runtime_error naming the kernel, the problem and CUDA's reason.
-inline void check_cuda(cudaError_t error, const char* name, const ConvProblem& problem) {
+template <class Problem>
+void check_cuda(cudaError_t error, const char* name, const Problem& problem) {
   if (error == cudaSuccess) return;
   throw std::runtime_error(std::string("fastconv: ") + name + " on " + encode(problem) + ": " +
                            cudaGetErrorString(error));
@@ -43,9 +43,9 @@ inline cudaError_t allow_all_shared_memory(const void* kernel) {
 #endif
 
 /// Runs `kernel(arguments...)` for every thread of the grid; an empty grid runs nothing. Throws std::runtime_error
-/// where CUDA refuses the launch.
-template <class... Parameters, class... Arguments>
-void launch(const char* name, const ConvProblem& problem, void (*kernel)(Parameters...), const Launch& at,
+/// where CUDA refuses the launch, with the problem as its `encode` writes it.
+template <class Problem, class... Parameters, class... Arguments>
+void launch(const char* name, const Problem& problem, void (*kernel)(Parameters...), const Launch& at,
             const Arguments&... arguments) {
   if (at.grid.x == 0 || at.grid.y == 0 || at.grid.z == 0) return;
 #if defined(__CUDACC__)

@@ -5,7 +5,7 @@
 
 #include "core/cuda/device.h"
 #include "core/half.h"
-#include "core/problem.h"
+#include "core/types.h"
 
 namespace fastconv {
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "core/cuda/device.h"
-#include "core/problem.h"
+#include "core/types.h"
 
 #if defined(__CUDACC__)
 #include <cuda.h>

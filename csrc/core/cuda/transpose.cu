@@ -67,13 +67,22 @@ __global__ void __launch_bounds__(kTile* kThreadRows)
   }
 }
 
+/// What an error says of a transposition.
+struct Matrices {
+  int64_t count, rows, columns;
+};
+std::string encode(const Matrices& m) {
+  return std::to_string(m.count) + " matrices of " + std::to_string(m.rows) + " x " + std::to_string(m.columns);
+}
+
 template <class Row, int kSide>
-void run(const ConvProblem& p, const void* from, void* to, int64_t rows, int64_t columns, void* stream) {
+void run(const void* from, void* to, int64_t count, int64_t rows, int64_t columns, void* stream) {
   const int64_t down = (rows + kTile - 1) / kTile, across = (columns + kTile - 1) / kTile;
-  if (p.N * down * across > kMaxGridX)
-    throw std::runtime_error("fastconv: " + encode(p) + " is too large to be transposed");
-  launch("transpose", p, turn<Row, kSide>,
-         {.grid = {static_cast<unsigned>(p.N * down * across)},
+  const Matrices matrices{count, rows * kSide, columns * kSide};
+  if (count * down * across > kMaxGridX)
+    throw std::runtime_error("fastconv: " + encode(matrices) + " are too many to be transposed at once");
+  launch("transpose", matrices, turn<Row, kSide>,
+         {.grid = {static_cast<unsigned>(count * down * across)},
           .block = {kTile, kThreadRows},
           .shared_bytes = sizeof(Tile<Row, kSide>),
           .stream = stream},
@@ -88,13 +97,14 @@ bool in_pairs(const void* from, const void* to, int64_t rows, int64_t columns) {
 
 }  // namespace
 
-void transpose_cuda(const ConvProblem& p, const void* from, void* to, int64_t rows, int64_t columns, void* stream) {
-  switch (element_size(p.dtype)) {
+void transpose_cuda(const void* from, void* to, int64_t count, int64_t rows, int64_t columns, int64_t element,
+                    void* stream) {
+  switch (element) {
     case 2:
-      if (in_pairs(from, to, rows, columns)) return run<uint32_t, 2>(p, from, to, rows / 2, columns / 2, stream);
-      return run<uint16_t, 1>(p, from, to, rows, columns, stream);
-    case 4: return run<uint32_t, 1>(p, from, to, rows, columns, stream);
-    default: return run<uint64_t, 1>(p, from, to, rows, columns, stream);
+      if (in_pairs(from, to, rows, columns)) return run<uint32_t, 2>(from, to, count, rows / 2, columns / 2, stream);
+      return run<uint16_t, 1>(from, to, count, rows, columns, stream);
+    case 4: return run<uint32_t, 1>(from, to, count, rows, columns, stream);
+    default: return run<uint64_t, 1>(from, to, count, rows, columns, stream);
   }
 }
 

@@ -3,7 +3,7 @@
 
 #include "core/cpu/gemm.h"
 #include "core/cpu/parallel.h"
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

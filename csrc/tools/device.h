@@ -7,11 +7,12 @@
 #include <new>
 #include <stdexcept>
 
-#include "conv/conv.h"
 #include "core/cpu/machine.h"
+#include "core/table.h"
+#include "families.h"
 
 #if defined(FASTCONV_TOOL_CUDA)
-#include "conv/cuda/conv.h"
+#include "core/cuda/run.h"
 #if defined(FASTCONV_TOOL_GPU)
 #include <cuda_runtime_api.h>
 #else
@@ -22,28 +23,31 @@
 namespace fastconv {
 
 #if defined(FASTCONV_TOOL_CUDA)
-inline std::span<const ConvRow> tool_rows() { return cuda_conv_rows(); }
-inline const char* tool_why_not(const ConvRow& row, const ConvProblem& problem) { return row.kernel->why_not(problem); }
+template <class F>
+std::span<const Row<F>> tool_rows() {
+  return F::cuda_rows();
+}
 /// CUDA kernels take activations aligned to 16 bytes, as torch allocates them; the binding copies others.
 constexpr bool kToolUnaligned = false;
 /// Every shape is tried in all of them.
 constexpr DType kToolDTypes[] = {DType::kFloat32, DType::kFloat64, DType::kBFloat16, DType::kFloat16};
 #else
+template <class F>
+std::span<const Row<F>> tool_rows() {
+  return F::cpu_rows();
+}
 constexpr bool kToolUnaligned = true;
-inline std::span<const ConvRow> tool_rows() { return conv_rows(); }
-inline const char* tool_why_not(const ConvRow& row, const ConvProblem& problem) { return why_not(row, problem); }
 #endif
 
 #if defined(FASTCONV_TOOL_GPU)
 inline void check(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
 }
-inline const char* tool_why_not(Target target) {
+inline const char* tool_why_not(const Target& target) {
   int major = 0, minor = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
-  if (target == Target::kSm90a) return major == 9 && minor == 0 ? nullptr : "this GPU is not an sm_90";
-  return major >= 8 ? nullptr : "this GPU is older than sm_80";
+  return why_not_on_gpu(target, 10 * major + minor);
 }
 inline void set_seed(uint64_t) {}
 struct GpuRelease {
@@ -83,10 +87,10 @@ class GpuTimer {
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
 };
 #elif defined(FASTCONV_TOOL_CUDA)
-inline const char* tool_why_not(Target) { return nullptr; }
+inline const char* tool_why_not(const Target&) { return nullptr; }
 inline void set_seed(uint64_t seed) { cuda_on_cpu::set_seed(seed); }
 #else
-inline const char* tool_why_not(Target target) { return why_not(target); }
+inline const char* tool_why_not(const Target& target) { return why_not(target); }
 inline void set_seed(uint64_t) {}
 #endif
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/cuda/device.h"
-#include "core/kernel.h"
+#include "conv/conv.h"
 
 namespace fastconv {
 

@@ -1,22 +1,9 @@
 // One convolution, in the field's letters: the record that every table, test, benchmark and log line shares.
 #pragma once
 
-#include <cstdint>
-#include <string>
+#include "core/types.h"
 
 namespace fastconv {
-
-enum class DType : int8_t { kFloat32, kFloat64, kBFloat16, kFloat16 };
-enum class Layout : int8_t { kNchw, kNhwc };  // of activations; with a depth axis NCDHW and NDHWC
-enum class Direction : int8_t { kFprop, kDgrad, kWgrad };
-/// What a kernel's sums are worth; `fastconv/testing/tolerance.py` derives the bounds.
-enum class Numerics : int8_t { kExact, kWinogradF2, kWinogradF4, kTF32 };
-
-int64_t element_size(DType dtype);
-const char* name_of(DType dtype);
-const char* name_of(Layout layout);
-const char* name_of(Direction direction);
-const char* name_of(Numerics numerics);
 
 /// A convolution of up to three spatial axes: x[N,C,D,H,W] with w[K,C/groups,T,R,S] gives y[N,K,Z,P,Q].
 ///
@@ -49,18 +36,10 @@ struct ConvProblem {
   bool operator==(const ConvProblem&) const = default;
 };
 
-/// Number of outputs along an axis padded by `pad` on both sides; the one place that knows the formula.
-constexpr int64_t output_extent(int64_t input, int64_t filter, int64_t stride, int64_t pad, int64_t dilation) {
-  const int64_t span = input + 2 * pad - (dilation * (filter - 1) + 1);
-  return span < 0 ? 0 : span / stride + 1;
-}
-static_assert(output_extent(224, 7, 2, 3, 1) == 112);
-static_assert(output_extent(28, 3, 1, 2, 2) == 28);
-
 /// The fprop problem whose result is this problem's dgrad. Assumes: unit stride.
 ///
 /// dx[h] = sum over r of dy[h + pad - r * dilation] * w[r]: a convolution of dy with the flipped filter, C and K
-/// exchanged. The filter itself is turned by `adjoint(Filter, problem)` of kernel.h.
+/// exchanged. The filter itself is turned by `adjoint(Filter, problem)` of conv.h.
 ConvProblem adjoint(const ConvProblem& problem);
 
 /// `n2_c64_h56w56_k64_r3s3_st1_pd1_dl1_g1`, with `_f32_nhwc` unless defaults hold; `decode` reads the same text.
@@ -69,5 +48,13 @@ ConvProblem adjoint(const ConvProblem& problem);
 std::string encode(const ConvProblem& problem);
 /// Throws std::invalid_argument naming the part that could not be read.
 ConvProblem decode(const std::string& text);
+
+/// The same convolution, with axes that carry nothing out of the way: one without extent, taps and padding gives its
+/// place to an axis outside it, so that tall images are wide ones; a depth axis that the filter passes over is merged
+/// with the height or, channels last, with the batch. No element moves; a weight follows by `squeezed(Filter, problem)`.
+ConvProblem squeezed(const ConvProblem& problem);
+
+/// Of every field.
+uint64_t hash_of(const ConvProblem& problem, uint64_t seed);
 
 }  // namespace fastconv

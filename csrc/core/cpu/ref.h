@@ -1,11 +1,11 @@
-// What the three reference kernels share: elements by index in any layout, and a read or write through double.
+// What reference kernels share: elements by index in any layout, and a read or write through double.
 #pragma once
 
 #include <cmath>
 
 #include "core/cpu/parallel.h"
+#include "core/epilogue.h"
 #include "core/half.h"
-#include "core/kernel.h"
 
 namespace fastconv {
 namespace {
@@ -69,7 +69,10 @@ void with_type(DType dtype, Body&& body) {
   }
 }
 
-inline const char* takes_everything(const ConvProblem&) { return nullptr; }
+template <class Problem>
+const char* takes_everything(const Problem&) {
+  return nullptr;
+}
 
 }  // namespace
 }  // namespace fastconv

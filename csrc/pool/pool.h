@@ -1,0 +1,64 @@
+// The pooling family: its operands, and its record for the templates of core.
+#pragma once
+
+#include <span>
+
+#include "core/epilogue.h"
+#include "core/operand.h"
+#include "core/table.h"
+#include "pool/problem.h"
+
+namespace fastconv {
+
+/// Operands of one call, dense in the problem's layouts. fprop reads x and writes out = y; dgrad reads dy and writes
+/// out = dx. Every element of the output is written.
+struct PoolArgs : CallArgs {
+  const void* x = nullptr;
+  const void* dy = nullptr;
+  void* out = nullptr;
+};
+
+struct Pool : NoWeight {
+  using Problem = PoolProblem;
+  using Args = PoolArgs;
+  static constexpr FamilyId kId = FamilyId::kPool;
+  static constexpr Direction kDirections[] = {Direction::kFprop, Direction::kDgrad};
+
+  static bool claims(const std::string& text) { return text.find("_k") == std::string::npos; }
+  static Problem decode(const std::string& text) { return decode_pool(text); }
+  static Problem squeezed(const Problem& p) { return p; }
+  static Args squeezed(const Args& args, const Problem&) { return args; }
+  static Problem with_images(Problem p, int64_t images) {
+    p.N = images;
+    return p;
+  }
+  static Extents extents(const Problem& p, Side side) {
+    if (side == Side::kX) return {p.N, p.C, {p.D, p.H, p.W}, p.x_layout};
+    return {p.N, p.C, {p.Z, p.P, p.Q}, p.y_layout};
+  }
+  static bool has_depth(const Problem& p) { return !p.is_2d(); }
+  static std::span<const Operand<Pool>> operands(Direction direction);
+
+  static Forms<Problem> forms(const Problem& p) { return channels_last_forms(p); }
+  static const char* why_only_reference(const Problem&) { return nullptr; }
+  static const char* too_inexact(Numerics, const Problem&, Precision, bool) { return nullptr; }
+
+  static std::span<const Row<Pool>> cpu_rows();
+  static const Table<Pool>& cpu_table();
+  static std::span<const Row<Pool>> cuda_rows() { return {}; }
+  static Table<Pool> cuda_table(int, bool) {
+    return {.rows = {}, .why_not_target = nullptr, .expected_loss = nullptr};
+  }
+  static std::span<const Row<Pool>> cuda_names() { return {}; }
+  static const Kernel<Pool>& reference(Direction direction);
+
+  static int64_t macs(const Problem& p) { return p.y_elements() * p.taps(); }
+  static int64_t depth(const Problem& p, Direction) { return p.taps(); }
+  /// A mean is no integer.
+  static bool is_exact_on_integers(const Problem& p, Direction) { return p.divisor == 1; }
+};
+
+using PoolKernel = Kernel<Pool>;
+using PoolRow = Row<Pool>;
+
+}  // namespace fastconv

@@ -1,0 +1,42 @@
+// One pooling, in the field's letters.
+#pragma once
+
+#include "core/types.h"
+
+namespace fastconv {
+
+/// A pooling over up to three spatial axes: x[N,C,D,H,W] gives y[N,C,Z,P,Q] through windows of T x R x S.
+///
+/// Output z looks at the inputs z * stride - pad + t, where they exist. Z, P and Q are given, not derived: `ceil_mode`
+/// is one more output, whose window reaches past the padding. 1-d and 2-d problems have D = T = Z = 1. The mean divides
+/// by the places of the window inside the padded image; without `count_padding` by those inside the image; or by
+/// `divisor` where it is not 0.
+struct PoolProblem {
+  int64_t N = 1, C = 1, D = 1, H = 1, W = 1;
+  int64_t T = 1, R = 1, S = 1;
+  int64_t Z = 1, P = 1, Q = 1;
+  int64_t stride_d = 1, stride_h = 1, stride_w = 1;
+  int64_t pad_d = 0, pad_h = 0, pad_w = 0;
+  int64_t divisor = 0;
+  bool count_padding = true;
+  DType dtype = DType::kFloat32;
+  Layout x_layout = Layout::kNhwc, y_layout = Layout::kNhwc;
+
+  int64_t x_elements() const { return N * C * D * H * W; }
+  int64_t y_elements() const { return N * C * Z * P * Q; }
+  int64_t taps() const { return T * R * S; }
+  bool is_2d() const { return D == 1 && T == 1 && Z == 1 && pad_d == 0; }
+
+  bool operator==(const PoolProblem&) const = default;
+};
+
+/// `n2_c64_h112w112_r3s3_st2_pd1_avg`: as a convolution's text without K and groups. `_nopad` is a mean that does not
+/// count padding, `_dv5` one that divides by 5; outputs that rounding down does not give add `_p57q57`.
+std::string encode(const PoolProblem& problem);
+/// Throws std::invalid_argument naming the part that could not be read.
+PoolProblem decode_pool(const std::string& text);
+
+/// Of every field.
+uint64_t hash_of(const PoolProblem& problem, uint64_t seed);
+
+}  // namespace fastconv
