@@ -9,6 +9,7 @@
 // The weight is packed as [channel vector][r][s][lane].
 #pragma once
 
+#include "conv/conv.h"
 #include "conv/cpu/taps.h"
 #include "core/cpu/epilogue.h"
 

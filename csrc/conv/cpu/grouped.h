@@ -8,6 +8,7 @@
 // weight is packed as [output vector][r][c][s][lane]. Channels come in whole vectors.
 #pragma once
 
+#include "conv/conv.h"
 #include "conv/cpu/grouped_tile.h"
 
 namespace fastconv {

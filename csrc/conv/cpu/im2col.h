@@ -5,6 +5,7 @@
 // a plain blocked loop on the compiler's vectors.
 #pragma once
 
+#include "conv/conv.h"
 #include "core/cpu/ref.h"
 #include "core/cpu/epilogue.h"
 #include "core/cpu/gemm.h"
