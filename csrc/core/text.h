@@ -61,7 +61,7 @@ inline constexpr TextWord<P> kDTypeAndLayouts[] = {
     layout_word<P, Layout::kNhwc, Layout::kNchw>("nhwc2nchw"),
 };
 
-/// Order of the text: `before`, steps, `after`, the family's words, dtype and layouts.
+/// Order of the text: `before`, steps, the family's words, `after`, dtype and layouts.
 template <class P>
 struct TextForm {
   std::span<const TextField<P>> before;
@@ -113,10 +113,13 @@ std::string encode_by(const TextForm<P>& form, const P& p) {
     text += std::string("_") + step.key + (three ? std::to_string(d) + "x" : "") + std::to_string(h);
     if (three || h != w) text += "x" + std::to_string(w);
   }
-  write(form.after);
-  for (const auto& words : {form.words, std::span<const TextWord<P>>(kDTypeAndLayouts<P>)})
+  const auto write_words = [&](std::span<const TextWord<P>> words) {
     for (const TextWord<P>& word : words)
       if (!word.hidden && word.is(p)) text += std::string("_") + word.text;
+  };
+  write_words(form.words);
+  write(form.after);
+  write_words(kDTypeAndLayouts<P>);
   return text;
 }
 

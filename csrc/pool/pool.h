@@ -24,7 +24,7 @@ struct Pool : NoWeight {
   static constexpr FamilyId kId = FamilyId::kPool;
   static constexpr Direction kDirections[] = {Direction::kFprop, Direction::kDgrad};
 
-  static bool claims(const std::string& text) { return text.find("_k") == std::string::npos; }
+  static bool claims(const std::string& text) { return text.find("_avg") != std::string::npos; }
   static Problem decode(const std::string& text) { return decode_pool(text); }
   static Problem squeezed(const Problem& p) { return p; }
   static Args squeezed(const Args& args, const Problem&) { return args; }
@@ -54,8 +54,10 @@ struct Pool : NoWeight {
 
   static int64_t macs(const Problem& p) { return p.y_elements() * p.taps(); }
   static int64_t depth(const Problem& p, Direction) { return p.taps(); }
-  /// A mean is no integer.
-  static bool is_exact_on_integers(const Problem& p, Direction) { return p.divisor == 1; }
+  /// A mean is a binary fraction where it is by a power of two.
+  static bool is_exact_on_integers(const Problem& p, Direction) {
+    return p.divisor > 0 && (p.divisor & (p.divisor - 1)) == 0;
+  }
 };
 
 using PoolKernel = Kernel<Pool>;

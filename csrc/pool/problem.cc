@@ -22,14 +22,15 @@ constexpr TextStep<P> kSteps[] = {
     {"pd", &P::pad_d, &P::pad_h, &P::pad_w, 0, 0},
 };
 constexpr TextField<P> kAfter[] = {
-    {.key = "dv", .at = &P::divisor, .least = std::numeric_limits<int64_t>::min(), .optional = true},
+    {.key = "div", .at = &P::divisor, .least = 0, .optional = true},
     {.key = "z", .at = &P::Z, .least = 0, .depth = true, .output = true, .ends_part = false},
     {.key = "p", .at = &P::P, .least = 0, .output = true, .ends_part = false},
     {.key = "q", .at = &P::Q, .least = 0, .output = true},
 };
 constexpr TextWord<P> kWords[] = {
     {"avg", [](P&) {}, [](const P&) { return true; }},
-    {"nopad", [](P& p) { p.count_padding = false; }, [](const P& p) { return !p.count_padding; }},
+    {"incl", [](P& p) { p.count_padding = true; }, [](const P& p) { return p.count_padding; }, true},
+    {"excl", [](P& p) { p.count_padding = false; }, [](const P& p) { return !p.count_padding; }},
 };
 
 P with_outputs(P p) {

@@ -30,8 +30,8 @@ struct PoolProblem {
   bool operator==(const PoolProblem&) const = default;
 };
 
-/// `n2_c64_h112w112_r3s3_st2_pd1_avg`: as a convolution's text without K and groups. `_nopad` is a mean that does not
-/// count padding, `_dv5` one that divides by 5; outputs that rounding down does not give add `_p57q57`.
+/// `n2_c64_h112w112_r3s3_st2_pd1_avg`: as a convolution's text without K and groups. `_excl` is a mean that does not
+/// count padding, `_div5` one that divides by 5; outputs that rounding down does not give add `_p57q57`.
 std::string encode(const PoolProblem& problem);
 /// Throws std::invalid_argument naming the part that could not be read.
 PoolProblem decode_pool(const std::string& text);

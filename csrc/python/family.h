@@ -209,7 +209,7 @@ size_t packed_bytes_of(const Plan<F>& plan) {
 }
 
 template <class F>
-py::array pack_array(const Table<F>& table, const std::string& kernel, const std::string& text, const py::dict& arrays) {
+py::array pack_array(const Table<F>& table, const std::string& kernel, const std::string& text, const py::array& w) {
   const auto p = F::decode(text);
   const Plan<F> plan = plan_named<F>(table, kernel, p, std::nullopt);
   const size_t bytes = packed_bytes_of(plan);
@@ -217,10 +217,8 @@ py::array pack_array(const Table<F>& table, const std::string& kernel, const std
   WeightAxes strides;
   const std::string written = encode(p);
   const ArrayWanted wanted{"w", p.dtype, written, false};
-  if (!arrays.contains("w")) throw std::invalid_argument("w is missing");
   typename F::Args args;
-  F::set_weight(args, weight_data(wanted, py::array(arrays["w"]), F::weight_extents(p), F::has_depth(p), &strides),
-                strides, p);
+  F::set_weight(args, weight_data(wanted, w, F::weight_extents(p), F::has_depth(p), &strides), strides, p);
   void* data = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
   if (!data) throw std::bad_alloc();
   const py::capsule owner(data, [](void* memory) { std::free(memory); });
@@ -257,10 +255,10 @@ void bind_runs(py::module_& m, Table<F> (*table)(), RunPlan<F> run_plan) {
       arg("kernel"), arg("problem"));
   m.def(
       "pack",
-      [table](const std::string& kernel, const std::string& text, const py::kwargs& arrays) {
-        return pack_array<F>(table(), kernel, text, arrays);
+      [table](const std::string& kernel, const std::string& text, const py::array& w) {
+        return pack_array<F>(table(), kernel, text, w);
       },
-      arg("kernel"), arg("problem"));
+      arg("kernel"), arg("problem"), arg("w"));
   m.def(
       "run",
       [table, run_plan](const std::string& kernel, const std::string& text, const std::optional<std::string>& direction,
