@@ -1,6 +1,8 @@
 #include "core/problem.h"
 
+#include <algorithm>
 #include <cctype>
+#include <limits>
 #include <map>
 #include <stdexcept>
 #include <utility>
@@ -47,6 +49,19 @@ const char* name_of(Numerics numerics) {
     case Numerics::kTF32: return "tf32";
   }
   return "?";
+}
+
+int64_t reach(const ConvProblem& p) {
+  constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
+  const auto plus = [](int64_t a, int64_t b) { return a > kEnd - b ? kEnd : a + b; };
+  const auto times = [](int64_t a, int64_t b) { return b != 0 && a > kEnd / b ? kEnd : a * b; };
+  const auto along = [&](int64_t in, int64_t taps, int64_t out, int64_t stride, int64_t pad, int64_t dilation) {
+    const int64_t padding = pad < -kEnd ? kEnd : pad < 0 ? -pad : pad;
+    return plus(plus(in, padding), plus(times(out, stride), times(taps, dilation)));
+  };
+  return std::max({along(p.D, p.T, p.Z, p.stride_d, p.pad_d, p.dilation_d),
+                   along(p.H, p.R, p.P, p.stride_h, p.pad_h, p.dilation_h),
+                   along(p.W, p.S, p.Q, p.stride_w, p.pad_w, p.dilation_w)});
 }
 
 ConvProblem adjoint(const ConvProblem& p) {
@@ -130,7 +145,7 @@ void check(const ConvProblem& p, const std::string& text) {
 }  // namespace
 
 std::string encode(const ConvProblem& p) {
-  const bool depth = !p.is_2d() || p.stride_d != 1 || p.pad_d != 0 || p.dilation_d != 1;
+  const bool depth = !p.is_2d() || p.stride_d != 1 || p.dilation_d != 1;
   std::string text = "n" + std::to_string(p.N) + "_c" + std::to_string(p.C) + "_";
   if (depth) text += "d" + std::to_string(p.D);
   text += "h" + std::to_string(p.H) + "w" + std::to_string(p.W) + "_k" + std::to_string(p.K) + "_";
