@@ -20,6 +20,8 @@ Offer offer(const ConvTable& table, const ConvRow& row, const ConvProblem& probl
   if (const char* reason = table.why_not_target(row.target, table.capability)) return {reason, problem};
   if (problem.w_elements() == 0 && row.kernel->algorithm != Algorithm::kRef)
     return {"takes a weight that is not empty", problem};
+  if (reach(problem) > kMostReach && row.kernel->algorithm != Algorithm::kRef)
+    return {"takes strides, paddings and dilations that stay within 2^36 pixels", problem};
   const char* own_reason = row.kernel->why_not(problem);
   if (!own_reason) return {nullptr, problem};
   const ConvProblem y_only = with_layouts(problem, problem.x_layout, Layout::kNhwc);
