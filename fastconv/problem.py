@@ -33,7 +33,8 @@ class ConvProblem:
     """A convolution: ``x[N,C,D,H,W]`` with ``w[K,C/groups,T,R,S]`` gives ``y[N,K,Z,P,Q]``.
 
     ``Z``, ``P`` and ``Q`` are derived where they are not given (-1); give them for uneven padding.
-    1-d and 2-d problems have ``D = T = Z = 1`` (and ``H = R = P = 1``). Padding may be negative.
+    1-d and 2-d problems have ``D = T = Z = 1`` and ``pad_d = 0`` (and so for ``H``, ``R``, ``P`` and
+    ``pad_h``). Padding may be negative.
     ``dilation`` is torch's: 1 means dense.
     """
 
@@ -132,7 +133,21 @@ class ConvProblem:
 
     @property
     def is_2d(self) -> bool:
-        return self.D == self.T == self.Z == 1
+        """The depth axis carries nothing. A padded axis of extent 1 does: where its one output lies
+        in the padding, it is 0.
+        """
+        return self.D == self.T == self.Z == 1 and self.pad_d == 0
+
+    @property
+    def reach(self) -> int:
+        """How far the sums may go along an axis, inside the image or not, in pixels: a bound of
+        every sum and product of extents, stride, padding and dilation.
+        """
+        return max(
+            self.D + abs(self.pad_d) + self.Z * self.stride_d + self.T * self.dilation_d,
+            self.H + abs(self.pad_h) + self.P * self.stride_h + self.R * self.dilation_h,
+            self.W + abs(self.pad_w) + self.Q * self.stride_w + self.S * self.dilation_w,
+        )
 
     @property
     def is_depthwise(self) -> bool:
@@ -152,7 +167,7 @@ class ConvProblem:
 
     def encode(self) -> str:
         """``n2_c64_h56w56_k64_r3s3_st1_pd1_dl1_g1``; what has its default is left out at the end."""
-        depth = not self.is_2d or self.stride_d != 1 or self.pad_d != 0 or self.dilation_d != 1
+        depth = not self.is_2d or self.stride_d != 1 or self.dilation_d != 1
         parts = [
             f"n{self.N}",
             f"c{self.C}",

@@ -124,7 +124,7 @@ def _axes(p: ConvProblem) -> int:
     """How many spatial axes torch is given: 2 for a problem without depth, as torch itself takes
     1-d ones.
     """
-    return 2 if p.is_2d and p.pad_d == 0 else 3
+    return 2 if p.is_2d else 3
 
 
 def _in_format(t: Tensor, layout: str) -> Tensor:

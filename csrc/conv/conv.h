@@ -66,7 +66,8 @@ struct Conv {
 
   static Forms<Problem> forms(const Problem& p) { return channels_last_forms(p); }
   static const char* why_only_reference(const Problem& p) {
-    return p.w_elements() == 0 ? "takes a weight that is not empty" : nullptr;
+    if (p.w_elements() == 0) return "takes a weight that is not empty";
+    return reach(p) > kMostReach ? "takes strides, paddings and dilations that stay within 2^36 pixels" : nullptr;
   }
   static const char* too_inexact(Numerics numerics, const Problem& p, Precision precision, bool allow_tf32);
 

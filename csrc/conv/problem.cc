@@ -1,11 +1,26 @@
 #include "conv/conv.h"
 
+#include <algorithm>
 #include <initializer_list>
+#include <limits>
 #include <utility>
 
 #include "core/text.h"
 
 namespace fastconv {
+
+int64_t reach(const ConvProblem& p) {
+  constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
+  const auto plus = [](int64_t a, int64_t b) { return a > kEnd - b ? kEnd : a + b; };
+  const auto times = [](int64_t a, int64_t b) { return b != 0 && a > kEnd / b ? kEnd : a * b; };
+  const auto along = [&](int64_t in, int64_t taps, int64_t out, int64_t stride, int64_t pad, int64_t dilation) {
+    const int64_t padding = pad < -kEnd ? kEnd : pad < 0 ? -pad : pad;
+    return plus(plus(in, padding), plus(times(out, stride), times(taps, dilation)));
+  };
+  return std::max({along(p.D, p.T, p.Z, p.stride_d, p.pad_d, p.dilation_d),
+                   along(p.H, p.R, p.P, p.stride_h, p.pad_h, p.dilation_h),
+                   along(p.W, p.S, p.Q, p.stride_w, p.pad_w, p.dilation_w)});
+}
 
 ConvProblem adjoint(const ConvProblem& p) {
   ConvProblem a = p;
@@ -65,7 +80,7 @@ constexpr TextForm<P> kForm = {
     .steps = kSteps,
     .after = kAfter,
     .words = {},
-    .has_depth = [](const P& p) { return !p.is_2d() || p.stride_d != 1 || p.pad_d != 0 || p.dilation_d != 1; },
+    .has_depth = [](const P& p) { return !p.is_2d() || p.stride_d != 1 || p.dilation_d != 1; },
     .with_outputs = with_outputs,
     .check = check,
 };

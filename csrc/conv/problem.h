@@ -9,7 +9,8 @@ namespace fastconv {
 ///
 /// Output z reads input z * stride - pad + t * dilation, where it exists; elsewhere it reads zero. Z, P and Q are
 /// given, not derived, so that uneven padding and the output padding of a transposed convolution need no fields of
-/// their own. 1-d and 2-d problems have D = T = Z = 1 (and H = R = P = 1). Padding may be negative (a crop).
+/// their own. 1-d and 2-d problems have D = T = Z = 1 and pad_d = 0 (and so for H, R, P and pad_h). Padding may be
+/// negative (a crop).
 struct ConvProblem {
   int64_t N = 1, C = 1, D = 1, H = 1, W = 1;
   int64_t K = 1, T = 1, R = 1, S = 1;
@@ -27,7 +28,8 @@ struct ConvProblem {
   int64_t w_elements() const { return K * C_per_group() * T * R * S; }
   int64_t y_elements() const { return N * K * Z * P * Q; }
   int64_t macs() const { return y_elements() * C_per_group() * T * R * S; }
-  bool is_2d() const { return D == 1 && T == 1 && Z == 1; }
+  /// The depth axis carries nothing. A padded axis of extent 1 does: where its one output lies in the padding, it is 0.
+  bool is_2d() const { return D == 1 && T == 1 && Z == 1 && pad_d == 0; }
   bool is_depthwise() const { return groups == C && groups > 1; }
   /// Every tap of a pointwise problem reads exactly one input: 1x1, no padding.
   bool is_pointwise() const { return T * R * S == 1 && pad_d == 0 && pad_h == 0 && pad_w == 0; }
@@ -35,6 +37,12 @@ struct ConvProblem {
 
   bool operator==(const ConvProblem&) const = default;
 };
+
+/// How far the sums of the problem may go along an axis, inside the image or not, in pixels: a bound of every sum and
+/// product of extents, stride, padding and dilation, itself without overflow.
+int64_t reach(const ConvProblem& problem);
+/// Beyond this reach 64 bits are not sure to hold the offset of a pixel that lies outside the image.
+constexpr int64_t kMostReach = int64_t{1} << 36;
 
 /// The fprop problem whose result is this problem's dgrad. Assumes: unit stride.
 ///

@@ -1,7 +1,11 @@
 #include "torch/problem.h"
 
+#include <algorithm>
+
 namespace fastconv::binding {
 namespace {
+
+constexpr int64_t kMostStep = 999'999'999;  // what the text form has digits for
 
 /// One number for every axis, or one per axis.
 bool expand(Ints* list, int64_t spatial, int64_t least) {
@@ -127,6 +131,15 @@ const char* understand(const Shape& input, const Shape& weight, const Shape* bia
   out.values[1] = out_channels;
   for (int64_t i = 0; i < spatial; ++i) {
     const int64_t in = input.sizes[i + 2], filter = weight.sizes[i + 2];
+    if (filter == 1) g.dilation.values[i] = 1;  // no sum depends on the distance of a single tap
+    if (std::max(g.padding[i], g.dilation[i]) > kMostStep || g.dilation[i] > kMostReach / filter)
+      return "padding or dilation is 10^9 or more";
+    if (g.stride[i] > kMostStep) {  // which says nothing where it leads from no pixel to another
+      const bool one =
+          g.transposed ? in == 1 : output_extent(in, filter, g.stride[i], g.padding[i], g.dilation[i]) == 1;
+      if (!one) return "stride is 10^9 or more";
+      g.stride.values[i] = kMostStep;
+    }
     int64_t extent;
     if (g.transposed) {
       const int64_t extra = g.output_padding[i];
@@ -148,6 +161,7 @@ const char* understand(const Shape& input, const Shape& weight, const Shape* bia
   spread(g.stride.values, spatial, &p.stride_d, &p.stride_h, &p.stride_w);
   spread(g.padding.values, spatial, &p.pad_d, &p.pad_h, &p.pad_w);
   spread(g.dilation.values, spatial, &p.dilation_d, &p.dilation_h, &p.dilation_w);
+  if (reach(p) > kMostReach) return "strides, paddings and dilations reach 2^36 pixels or more";
   call->direction = g.transposed ? Direction::kDgrad : Direction::kFprop;
   call->spatial = spatial;
   call->dtype = input.dtype;

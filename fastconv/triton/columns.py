@@ -92,7 +92,7 @@ def write(p: ConvProblem, x: Tensor) -> Tensor:
     launch(
         _kernel, (triton.cdiv(pixels_of(p), block_p) * triton.cdiv(row, block_d),),
         p_x=x, p_columns=columns, pixels=pixels_of(p), row=row, pitch=pitch_of(p), **geometry(p),
-        HAS_DEPTH=not p.is_2d or p.pad_d != 0, C_UNIT=unit(p.C_per_group),
+        HAS_DEPTH=not p.is_2d, C_UNIT=unit(p.C_per_group),
         BLOCK_P=block_p, BLOCK_D=block_d, num_warps=8,
     )  # fmt: skip
     return columns

@@ -28,6 +28,7 @@ _LINE = 128
 #: Programs below which strips become shorter, and their least rows then.
 _PROGRAMS = 264
 _LEAST_ROWS = 2
+_MOST_SKIP = 8
 
 
 @triton.jit
@@ -69,16 +70,17 @@ class Strips:
 
 
 def strips_of(rows_out: int, stride: int, dilation: int, most: int) -> Strips:
-    """Strips of at most `most` rows, of about the same length."""
-    step = dilation // math.gcd(stride, dilation)
+    """Strips of at most `most` rows, of about the same length; of one where the rows read for two
+    are so far apart that unrolling what lies between them would be most of the kernel.
+    """
+    common = math.gcd(stride, dilation)
+    step, skip = dilation // common, stride // common
     each = rows_out // step
-    if min(most, each) < 2:
+    if min(most, each) < 2 or skip > _MOST_SKIP:
         return Strips(1, 1, 1, rows_out)
     longest = triton.cdiv(rows_out, step)
     rows = min(each, triton.cdiv(longest, triton.cdiv(longest, most)))
-    return Strips(
-        rows, step, stride // math.gcd(stride, dilation), triton.cdiv(longest, rows) * step
-    )
+    return Strips(rows, step, skip, triton.cdiv(longest, rows) * step)
 
 
 def rows_for(lanes: int, block: int, most: int) -> int:
@@ -109,7 +111,7 @@ def trsk(w: Tensor) -> Tensor:
 
 def turned(p: ConvProblem) -> ConvProblem:
     """A problem of one row in NHWC as one of one column, which lies the same: strips go along P."""
-    flat = p.H == p.P == p.R == 1 and p.pad_h == 0 and p.D == p.Z == p.T == 1 and p.pad_d == 0
+    flat = p.is_2d and p.H == p.P == p.R == 1 and p.pad_h == 0
     if not flat or p.x_layout != "nhwc":
         return p
     return p.replace(

@@ -17,7 +17,7 @@ from fastconv.problem import ConvProblem
 from fastconv.triton.direct import add_tap, blocks, channels, is_one_group, nothing_as, unrolled
 from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import geometry, launch
-from fastconv.triton.phases import steps, taps_of
+from fastconv.triton.phases import count, steps, taps_of
 from fastconv.triton.row import Args, Config, Row, why_not_operands
 
 __all__ = ["ROWS"]
@@ -28,19 +28,19 @@ def _kernel(
     p_dy, p_w, p_dx, p_scale, p_shift, p_residual,
     N, D, H, W, Z, P, Q, C, K, C_per_group, K_per_group,
     stride_d, stride_h, stride_w, pad_d, pad_h, pad_w, dilation_d, dilation_h, dilation_w,
-    step_d, step_h, step_w, inverse_d, inverse_h, inverse_w, c_blocks,
+    phases_d, phases_h, phases_w, step_d, step_h, step_w, inverse_d, inverse_h, inverse_w, c_blocks,
     T: tl.constexpr, R: tl.constexpr, S: tl.constexpr,
     HAS_SCALE: tl.constexpr, HAS_SHIFT: tl.constexpr, HAS_RESIDUAL: tl.constexpr,
     ACTIVATION: tl.constexpr, DOUBLE: tl.constexpr, ONE_GROUP: tl.constexpr,
     UNROLLED: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     i_c = tl.program_id(0) % c_blocks
-    i_phase = tl.program_id(0) // c_blocks % (stride_d * stride_h * stride_w)
-    i_p = tl.program_id(0) // c_blocks // (stride_d * stride_h * stride_w)
+    i_phase = tl.program_id(0) // c_blocks % (phases_d * phases_h * phases_w)
+    i_p = tl.program_id(0) // c_blocks // (phases_d * phases_h * phases_w)
     group, o_c, m_c = channels(i_c, C, C_per_group, ONE_GROUP, BLOCK_C)
-    phase_d = i_phase // (stride_w * stride_h)
-    phase_h = i_phase // stride_w % stride_h
-    phase_w = i_phase % stride_w
+    phase_d = i_phase // (phases_w * phases_h)
+    phase_h = i_phase // phases_w % phases_h
+    phase_w = i_phase % phases_w
     t0, count_t, z0, jump_z = taps_of(phase_d, stride_d, pad_d, dilation_d, step_d, inverse_d, T)
     r0, count_r, p0, jump_p = taps_of(phase_h, stride_h, pad_h, dilation_h, step_h, inverse_h, R)
     s0, count_s, q0, jump_q = taps_of(phase_w, stride_w, pad_w, dilation_w, step_w, inverse_w, S)
@@ -113,13 +113,12 @@ def _turned(p: ConvProblem, w: Tensor) -> Tensor:
 def _run(p: ConvProblem, args: Args, config: Config) -> None:
     assert args.w is not None
     c_blocks = blocks(p.C_per_group, p.groups, config.blocks["BLOCK_C"])
-    pixels, phases = p.N, 1
+    pixels = p.N
     for extent, stride in ((p.D, p.stride_d), (p.H, p.stride_h), (p.W, p.stride_w)):
         pixels *= triton.cdiv(extent, stride)
-        phases *= stride
     launch(
         _kernel,
-        (triton.cdiv(pixels, config.blocks["BLOCK_P"]) * phases * c_blocks,),
+        (triton.cdiv(pixels, config.blocks["BLOCK_P"]) * count(p) * c_blocks,),
         p_dy=args.dy, p_w=_turned(p, args.w), p_dx=args.out,
         **args.epilogue(), **geometry(p), **steps(p), c_blocks=c_blocks, DOUBLE=p.dtype == "f64",
         ONE_GROUP=is_one_group(p.C_per_group, p.groups), UNROLLED=unrolled(p.K_per_group),

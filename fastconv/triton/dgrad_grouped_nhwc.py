@@ -1,6 +1,6 @@
 """conv_dgrad_grouped_nhwc_triton: dx[n,d,h,w,c] for groups of 2 to 32 channels, as matrix products.
 
-The pixels of dx fall into stride_d*stride_h*stride_w phases. Tap r meets row h where
+The pixels of dx fall into phases, one for each remainder by the strides. Tap r meets row h where
 (h + pad_h - r*dilation_h) divides by stride_h: within a phase every STEP-th tap does, and its row
 of dy moves by the same steps. gemm_m counts a phase's pixels, gemm_n a group's C (padded to 16),
 gemm_k the phase's (t,r,s) times the group's K, flattened. A program owns BLOCK_P pixels of a phase
@@ -22,6 +22,7 @@ from fastconv.triton.dot import dot
 from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import geometry, launch
 from fastconv.triton.operands import krsc
+from fastconv.triton.phases import count, grid
 from fastconv.triton.row import Args, Config, exact_and_tf32
 
 __all__ = ["ROWS"]
@@ -29,11 +30,12 @@ __all__ = ["ROWS"]
 
 @triton.jit
 def _phase(i, stride, pad, dilation, shift, inverse, STEP: tl.constexpr, TAPS: tl.constexpr):
-    """Of phase i: its first h, the first r that meets it (TAPS or more: none), and their p."""
+    """Of the phase that begins at h = i: the first r that meets it (TAPS or more: none), their p."""
     common = stride // STEP
-    first = (i + shift) % stride
-    tap = tl.where(i % common == 0, i // common * inverse % STEP, TAPS)
-    return first, tap, (first + pad - tap * dilation) // stride
+    offset = (i + stride - shift) % stride
+    tap = ((offset // common).to(tl.int64) * inverse % STEP).to(tl.int32)
+    tap = tl.where(offset % common == 0, tap, TAPS)
+    return tap, (i + pad - tap * dilation) // stride
 
 
 @triton.jit
@@ -41,7 +43,8 @@ def _kernel(
     p_dy, p_w, p_dx, p_scale, p_shift, p_residual,
     N, D, H, W, Z, P, Q, C, K,
     stride_d, stride_h, stride_w, pad_d, pad_h, pad_w, dilation_d, dilation_h, dilation_w,
-    planes, rows, columns, shift_d, shift_h, shift_w, inverse_d, inverse_h, inverse_w,
+    phases_d, phases_h, phases_w, planes, rows, columns, shift_d, shift_h, shift_w,
+    inverse_d, inverse_h, inverse_w,
     STRIDED: tl.constexpr, STEP_D: tl.constexpr, STEP_H: tl.constexpr, STEP_W: tl.constexpr,
     C_per_group: tl.constexpr, K_per_group: tl.constexpr,
     T: tl.constexpr, R: tl.constexpr, S: tl.constexpr,
@@ -56,22 +59,22 @@ def _kernel(
     ROW_W: tl.constexpr = T * R * S * C_per_group
     groups = C // C_per_group
     turns = tl.cdiv(groups, GROUPS)
-    phases = stride_d * stride_h * stride_w
+    phases = phases_d * phases_h * phases_w
     i_p = tl.program_id(0) // (turns * phases)
     i_f = tl.program_id(0) // turns % phases
     i_g0 = tl.program_id(0) % turns * GROUPS
     d0, h0, w0, t0, r0, s0 = 0, 0, 0, 0, 0, 0
     z0, p0, q0 = pad_d, pad_h, pad_w
     if STRIDED:
-        i_d = i_f // (stride_h * stride_w)
-        i_h = i_f // stride_w % stride_h
-        i_w = i_f % stride_w
-        d0, t0, z0 = _phase(i_d, stride_d, pad_d, dilation_d, shift_d, inverse_d, STEP_D, T)
-        h0, r0, p0 = _phase(i_h, stride_h, pad_h, dilation_h, shift_h, inverse_h, STEP_H, R)
-        w0, s0, q0 = _phase(i_w, stride_w, pad_w, dilation_w, shift_w, inverse_w, STEP_W, S)
-    reach_d = dilation_d * STEP_D // stride_d  # steps in dy from a tap of the phase to the next
-    reach_h = dilation_h * STEP_H // stride_h
-    reach_w = dilation_w * STEP_W // stride_w
+        d0 = i_f // (phases_h * phases_w)
+        h0 = i_f // phases_w % phases_h
+        w0 = i_f % phases_w
+        t0, z0 = _phase(d0, stride_d, pad_d, dilation_d, shift_d, inverse_d, STEP_D, T)
+        r0, p0 = _phase(h0, stride_h, pad_h, dilation_h, shift_h, inverse_h, STEP_H, R)
+        s0, q0 = _phase(w0, stride_w, pad_w, dilation_w, shift_w, inverse_w, STEP_W, S)
+    reach_d = dilation_d // (stride_d // STEP_D)  # steps in dy from a tap of the phase to the next
+    reach_h = dilation_h // (stride_h // STEP_H)
+    reach_w = dilation_w // (stride_w // STEP_W)
 
     o_p = i_p * BLOCK_P + tl.arange(0, BLOCK_P)
     o_c = tl.arange(0, BLOCK_C)
@@ -130,20 +133,15 @@ def _kernel(
         tl.store(p_dx + o_out, b_dx.to(p_dx.dtype.element_ty), mask=m_out)
 
 
-def _count(p: ConvProblem) -> int:
-    """How many phases there are."""
-    return p.stride_d * p.stride_h * p.stride_w
-
-
 def _phases(p: ConvProblem) -> dict[str, int]:
-    """What the kernel is told of the phases: their extents, and of each axis, by how much the first
+    """What the kernel is told of the phases: how many, their extents, and of each axis, by how much the first
     padded h misses a multiple of the stride, and (dilation/common)^-1 modulo STEP = stride/common.
     """
-    arguments = {
+    arguments = grid(p) | {
         "planes": triton.cdiv(p.D, p.stride_d),
         "rows": triton.cdiv(p.H, p.stride_h),
         "columns": triton.cdiv(p.W, p.stride_w),
-        "STRIDED": int(_count(p) > 1),
+        "STRIDED": int(max(p.stride_d, p.stride_h, p.stride_w) > 1),
     }
     for axis in "dhw":
         stride, dilation = getattr(p, f"stride_{axis}"), getattr(p, f"dilation_{axis}")
@@ -162,7 +160,7 @@ def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
         taps *= triton.cdiv(extent, told[f"STEP_{axis}"])
     pixels = p.N * told["planes"] * told["rows"] * told["columns"]
     blocks = {"BLOCK_C": grouped.wide(p.C_per_group)}
-    return grouped.configs(p, pixels, _count(p), taps, blocks)
+    return grouped.configs(p, pixels, count(p), taps, blocks)
 
 
 def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
@@ -171,7 +169,7 @@ def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     pixels = p.N * told["planes"] * told["rows"] * told["columns"]
     blocks = triton.cdiv(pixels, config.blocks["BLOCK_P"])
     launch(
-        _kernel, (blocks * _count(p) * triton.cdiv(p.groups, config.blocks["GROUPS"]),),
+        _kernel, (blocks * count(p) * triton.cdiv(p.groups, config.blocks["GROUPS"]),),
         p_dy=args.dy, p_w=krsc(args.w), p_dx=args.out, **args.epilogue(), **geometry(p), **told,
         PRECISION=precision, **config.launch(),
     )  # fmt: skip

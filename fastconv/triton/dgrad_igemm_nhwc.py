@@ -18,7 +18,7 @@ from fastconv.triton.dot import dot
 from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import geometry, launch
 from fastconv.triton.operands import krsc
-from fastconv.triton.phases import steps, taps_of
+from fastconv.triton.phases import count, steps, taps_of
 from fastconv.triton.row import Args, Config, exact_and_tf32, why_not_product
 
 __all__ = ["ROWS"]
@@ -29,7 +29,7 @@ def _kernel(
     p_dy, p_w, p_dx, p_scale, p_shift, p_residual,
     N, D, H, W, Z, P, Q, C, K, C_per_group, K_per_group,
     stride_d, stride_h, stride_w, pad_d, pad_h, pad_w, dilation_d, dilation_h, dilation_w,
-    step_d, step_h, step_w, inverse_d, inverse_h, inverse_w,
+    phases_d, phases_h, phases_w, step_d, step_h, step_w, inverse_d, inverse_h, inverse_w,
     T: tl.constexpr, R: tl.constexpr, S: tl.constexpr,
     HAS_SCALE: tl.constexpr, HAS_SHIFT: tl.constexpr, HAS_RESIDUAL: tl.constexpr,
     ACTIVATION: tl.constexpr, PRECISION: tl.constexpr,
@@ -37,12 +37,12 @@ def _kernel(
 ):  # fmt: skip
     c_blocks = tl.cdiv(C_per_group, BLOCK_C)
     i_c = tl.program_id(0) % c_blocks
-    i_phase = tl.program_id(0) // c_blocks % (stride_d * stride_h * stride_w)
-    i_p = tl.program_id(0) // c_blocks // (stride_d * stride_h * stride_w)
+    i_phase = tl.program_id(0) // c_blocks % (phases_d * phases_h * phases_w)
+    i_p = tl.program_id(0) // c_blocks // (phases_d * phases_h * phases_w)
     i_g = tl.program_id(1)
-    phase_d = i_phase // (stride_w * stride_h)
-    phase_h = i_phase // stride_w % stride_h
-    phase_w = i_phase % stride_w
+    phase_d = i_phase // (phases_w * phases_h)
+    phase_h = i_phase // phases_w % phases_h
+    phase_w = i_phase % phases_w
     t0, count_t, z0, jump_z = taps_of(phase_d, stride_d, pad_d, dilation_d, step_d, inverse_d, T)
     r0, count_r, p0, jump_p = taps_of(phase_h, stride_h, pad_h, dilation_h, step_h, inverse_h, R)
     s0, count_s, q0, jump_q = taps_of(phase_w, stride_w, pad_w, dilation_w, step_w, inverse_w, S)
@@ -124,12 +124,10 @@ def _configs(p: ConvProblem, precision: str) -> tuple[Config, ...]:
 def _run(p: ConvProblem, args: Args, config: Config, precision: str) -> None:
     assert args.w is not None
     blocks = config.blocks
-    extents = ((p.D, p.stride_d), (p.H, p.stride_h), (p.W, p.stride_w))
-    pixels, phases = p.N, 1
-    for extent, stride in extents:
+    pixels = p.N
+    for extent, stride in ((p.D, p.stride_d), (p.H, p.stride_h), (p.W, p.stride_w)):
         pixels *= triton.cdiv(extent, stride)
-        phases *= stride
-    programs = triton.cdiv(pixels, blocks["BLOCK_P"]) * phases
+    programs = triton.cdiv(pixels, blocks["BLOCK_P"]) * count(p)
     launch(
         _kernel,
         (programs * triton.cdiv(p.C_per_group, blocks["BLOCK_C"]), p.groups),

@@ -104,6 +104,8 @@ def why_not_operands(
         return f"activations are not {layout}"
     if max(p.x_elements, p.w_elements, p.y_elements) > _INDEXABLE:
         return "an operand has 2^31 elements or more"
+    if p.reach > _INDEXABLE // 2:
+        return "a stride, padding or dilation reaches 2^30 pixels or more"
     return None
 
 

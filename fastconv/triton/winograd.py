@@ -213,7 +213,7 @@ def why_not(p: ConvProblem, turned: bool) -> str | None:
         return "there are three spatial axes"
     if (p.R, p.S) != (3, 3):
         return "the filter is not 3x3"
-    if (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w) != (1, 1, 1, 1) or p.pad_d != 0:
+    if (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w) != (1, 1, 1, 1):
         return "a stride or a dilation is not 1"
     if p.groups > 1 and min(p.C_per_group, p.K_per_group) < _FEWEST_CHANNELS:
         return "groups of fewer than 16 channels leave most of a product's tile empty"

@@ -76,6 +76,13 @@ inline void finish_pixels(const ConvProblem& p, const Epilogue& e, int64_t first
   for (int64_t i = first * p.C; i < (first + count) * p.C; ++i) dx[i] = finish<double>(dx[i], e, i % p.C, i);
 }
 
+/// Whether a row of the matrix, whose tap 0 lies at row `top` of dx, has pieces in the rows [h0, h1).
+bool reaches_rows(const ConvProblem& p, int64_t top, int64_t h0, int64_t h1) {
+  for (int64_t r = 0; r < p.R; ++r)
+    if (const int64_t h = top + r * p.dilation_h; h >= h0 && h < h1) return true;
+  return false;
+}
+
 /// The rows [h0, h1) of dx of one image.
 template <class T>
 void run_rows(const ConvProblem& p, const ConvArgs& args, int64_t n, int64_t h0, int64_t h1, T* matrix) {
@@ -83,8 +90,7 @@ void run_rows(const ConvProblem& p, const ConvArgs& args, int64_t n, int64_t h0,
   const int64_t depth = depth_of(p), block = block_of(p), K = p.K_per_group(), panels = divide_up(depth, kColumns<T>);
   for (int64_t i = (n * p.H + h0) * p.W * p.C; i < (n * p.H + h1) * p.W * p.C; ++i) dx[i] = T(0);
   for (int64_t i = 0; i < p.P; ++i) {
-    const int64_t top = i * p.stride_h - p.pad_h;
-    if (top >= h1 || top + (p.R - 1) * p.dilation_h < h0) continue;
+    if (!reaches_rows(p, i * p.stride_h - p.pad_h, h0, h1)) continue;
     for (int64_t j = 0; j < p.Q; j += block) {
       const int64_t count = p.Q - j < block ? p.Q - j : block;
       for (int64_t g = 0; g < p.groups; ++g) {

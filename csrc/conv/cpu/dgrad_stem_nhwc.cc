@@ -20,12 +20,7 @@ struct Windows {
   Window rows, columns;
   int64_t taps() const { return (rows.end - rows.begin) * (columns.end - columns.begin); }
 };
-Windows windows_of(const ConvProblem& p) {
-  Windows windows;
-  for (int64_t a = 0; a < p.stride_h; ++a) windows.rows.cover(row_phase(p, a));
-  for (int64_t b = 0; b < p.stride_w; ++b) windows.columns.cover(column_phase(p, b));
-  return windows;
-}
+Windows windows_of(const ConvProblem& p) { return {row_window(p), column_window(p)}; }
 
 size_t packed_bytes(const ConvProblem& p) {
   return static_cast<size_t>(windows_of(p).taps() * p.K * vectors_of(p) * kLanes) * sizeof(float);
@@ -70,6 +65,36 @@ void sum_tile(const float* dy, int64_t row_floats, int64_t step, int64_t rows, i
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) store(sums + i * kPanel + j * kLanes, acc[i][j]);
+}
+
+bool all_finite(const float* sums, int64_t count, int64_t columns) {
+  float zeros = 0;  // NaN from the first sum on that is not finite
+  for (int64_t m = 0; m < count; ++m)
+    for (int64_t column = 0; column < columns; ++column) zeros += sums[m * kPanel + column] * 0;
+  return zeros == 0;
+}
+
+/// The sums of `sum_tile` by the taps that each phase has: where the packed filter is zero for want of one, a NaN or an
+/// infinity of dy makes a NaN of a sum that does not read it.
+void sum_phases(const ConvProblem& p, const PhasePlan& plan, const float* dy, int64_t count, const float* packed,
+                float* sums) {
+  const int64_t across = plan.columns.end - plan.columns.begin, width = vectors_of(p) * kLanes;
+  for (int64_t column = 0; column < columns_of(p); ++column) {
+    const AxisPhase rows = row_phase(p, column / p.C / p.stride_w),
+                    columns = column_phase(p, column / p.C % p.stride_w);
+    for (int64_t m = 0; m < count; ++m) {
+      float sum = 0;
+      for (int64_t i = 0; i < rows.count; ++i)
+        for (int64_t j = 0; j < columns.count; ++j) {
+          const int64_t row = rows.first + i * rows.dilation - plan.rows.begin;
+          const int64_t at = columns.first + j * columns.dilation - plan.columns.begin;
+          const float* pixel = dy + row * plan.row_floats + (m + at) * p.K;
+          const float* weights = packed + (row * across + at) * p.K * width + column;
+          for (int64_t k = 0; k < p.K; ++k) sum += pixel[k] * weights[k * width];
+        }
+      sums[m * kPanel + column] = sum;
+    }
+  }
 }
 
 /// Writes the pieces of `count` output indices from (n, i, j) on that are inside dx.
@@ -119,6 +144,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
             if (vectors_of(p) == 1) sum_tile<kRows, 1>(dy, plan.row_floats, p.K, span, length, packed, sums);
             else sum_tile<kRows, 2>(dy, plan.row_floats, p.K, span, length, packed, sums);
           });
+          if (!all_finite(sums, count, columns_of(p))) sum_phases(p, plan, dy, count, packed, sums);
           write_pieces(p, args.epilogue, sums, n, i0 + i, j, count, static_cast<float*>(args.out));
         }
     }
@@ -128,7 +154,8 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 const char* why_not(const ConvProblem& p) {
   if (const char* reason = phases_why_not(p)) return reason;
   if (p.groups != 1) return "takes one group only";
-  if (columns_of(p) > kPanel) return "the channels of all phases do not fit into one tile";
+  if (p.stride_h > kPanel || p.stride_w > kPanel || columns_of(p) > kPanel)
+    return "the channels of all phases do not fit into one tile";
   return nullptr;
 }
 

@@ -6,6 +6,7 @@
 // to each other in the copy and form one run of the inner loop.
 #pragma once
 
+#include "conv/cpu/padded.h"
 #include "core/cpu/machine.h"
 #include "conv/cpu/pack_panels.h"
 #include "core/cpu/panel_tile.h"
@@ -164,7 +165,7 @@ inline const char* direct_why_not(const ConvProblem& p) {
   if (p.dtype != DType::kFloat32) return "takes float32 only";
   if (!p.is_2d()) return "takes 1-d and 2-d problems only";
   if (p.y_layout != Layout::kNhwc) return "writes channels_last only";
-  return nullptr;
+  return padded_copy_why_not(p);
 }
 
 inline const char* direct_nhwc_why_not(const ConvProblem& p) {

@@ -5,6 +5,7 @@
 // rows of it is copied with the padding filled in.
 #pragma once
 
+#include "conv/cpu/padded.h"
 #include "core/cpu/machine.h"
 #include "core/cpu/parallel.h"
 #include "core/cpu/simd.h"
@@ -44,6 +45,23 @@ inline AxisPhase column_phase(const ConvProblem& p, int64_t b) {
   return axis_phase(b, p.stride_w, p.pad_w, p.dilation_w, p.S);
 }
 
+/// The least phase after `phase`, where -1 is before all, that a tap meets; `stride` where none does. There are as many
+/// as taps at most, however large the stride.
+inline int64_t next_phase(int64_t phase, int64_t stride, int64_t pad, int64_t dilation, int64_t taps) {
+  int64_t next = stride;
+  for (int64_t r = 0; r < taps; ++r) {
+    const int64_t rest = (r * dilation - pad) % stride, met = rest < 0 ? rest + stride : rest;
+    if (met > phase && met < next) next = met;
+  }
+  return next;
+}
+inline int64_t next_row_phase(const ConvProblem& p, int64_t a) {
+  return next_phase(a, p.stride_h, p.pad_h, p.dilation_h, p.R);
+}
+inline int64_t next_column_phase(const ConvProblem& p, int64_t b) {
+  return next_phase(b, p.stride_w, p.pad_w, p.dilation_w, p.S);
+}
+
 /// The part of dy under all phases of an axis, relative to the phases' index i.
 struct Window {
   int64_t begin = 0, end = 1;
@@ -53,6 +71,18 @@ struct Window {
     end = axis.end() > end ? axis.end() : end;
   }
 };
+
+inline Window row_window(const ConvProblem& p) {
+  Window window;
+  for (int64_t a = next_row_phase(p, -1); a < p.stride_h; a = next_row_phase(p, a)) window.cover(row_phase(p, a));
+  return window;
+}
+inline Window column_window(const ConvProblem& p) {
+  Window window;
+  for (int64_t b = next_column_phase(p, -1); b < p.stride_w; b = next_column_phase(p, b))
+    window.cover(column_phase(p, b));
+  return window;
+}
 
 /// Blocks of rows and the grid of parts.
 struct PhasePlan {
@@ -66,8 +96,7 @@ struct PhasePlan {
 /// `panels` is the number of panels of output channels, of all phases or of each.
 inline PhasePlan plan_phases(const ConvProblem& p, int64_t panels) {
   PhasePlan plan;
-  for (int64_t a = 0; a < p.stride_h; ++a) plan.rows.cover(row_phase(p, a));
-  for (int64_t b = 0; b < p.stride_w; ++b) plan.columns.cover(column_phase(p, b));
+  plan.rows = row_window(p), plan.columns = column_window(p);
   plan.height = divide_up(p.H, p.stride_h), plan.width = divide_up(p.W, p.stride_w);
   const int64_t span = plan.rows.end - plan.rows.begin;
   plan.row_floats = (plan.width - 1 + plan.columns.end - plan.columns.begin) * p.K;
@@ -114,7 +143,7 @@ inline const char* phases_why_not(const ConvProblem& p) {
   if (!p.is_2d()) return "takes 1-d and 2-d problems only";
   if (p.stride_h == 1 && p.stride_w == 1) return "takes strides above one only";
   if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels_last only";
-  return nullptr;
+  return padded_copy_why_not(p);
 }
 
 }  // namespace

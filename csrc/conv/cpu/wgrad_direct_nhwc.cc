@@ -6,6 +6,7 @@
 // of channels, panels and pixels, as costs least; parts that share weights are added in their order, so the result does
 // not depend on timing. The last pass writes dw through the weight's own strides.
 
+#include "conv/cpu/padded.h"
 #include "conv/cpu/wgrad_plan.h"
 #include "conv/cpu/write_dw.h"
 #include "core/cpu/parallel.h"
@@ -213,7 +214,7 @@ const char* why_not(const ConvProblem& p) {
   if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "reads channels_last only";
   if (p.groups > 1 && p.K_per_group() < kLanes) return "groups of fewer output channels than a vector has lanes";
   if (p.groups > 1 && p.C_per_group() * p.S < 8) return "groups of a few input channels leave a tile of few rows";
-  return nullptr;
+  return padded_copy_why_not(p);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 // filter at unit stride a file (wgrad_grouped_3x3.h).
 
 #include "conv/cpu/grouped.h"
+#include "conv/cpu/padded.h"
 #include "conv/cpu/wgrad_grouped_3x3.h"
 
 namespace fastconv {
@@ -258,6 +259,11 @@ void write_sums(const ConvProblem& p, const float* sums, int64_t parts, const Fi
       }
 }
 
+const char* why_not(const ConvProblem& p) {
+  if (const char* reason = grouped_why_not(p)) return reason;
+  return copies_bands(p) ? padded_copy_why_not(p) : nullptr;
+}
+
 void run(const ConvProblem& problem, const ConvArgs& args) {
   const Cut cut = wgrad_cut(problem);
   const int64_t vectors = problem.K / kLanes;
@@ -282,6 +288,6 @@ void run(const ConvProblem& problem, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_wgrad_grouped_nhwc)) = {
-    .algorithm = Algorithm::kGrouped, .why_not = grouped_why_not, .run = run, .workspace = workspace};
+    .algorithm = Algorithm::kGrouped, .why_not = why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv

@@ -64,7 +64,7 @@ struct Depthwise {
   void tile(int strip, int lanes, size_t accumulator, bool transposed, int u_phases) {
     u_phases = std::max(u_phases, 1);
     u_shift = (u.pad % u_phases + u_phases) % u_phases;
-    v_phases = transposed ? v.stride : 1;
+    v_phases = transposed ? std::max(std::min(v.stride, v.out), 1) : 1;
     const int packs = (C + lanes - 1) / lanes, strips = (u.out + u_shift + strip - 1) / strip;
     const int rows = (v.out + v_phases - 1) / v_phases;
     if (channels_last) {

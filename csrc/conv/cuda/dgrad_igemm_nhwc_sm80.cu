@@ -22,6 +22,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, conv_dgrad_igemm_nhwc_sm80) = {
-    .algorithm = Algorithm::kIgemm, .why_not = igemm_half_why_not, .run = run, .workspace = krsc_bytes};
+    .algorithm = Algorithm::kIgemm, .why_not = igemm_half_dgrad_why_not, .run = run, .workspace = krsc_bytes};
 
 }  // namespace fastconv

@@ -16,6 +16,6 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, conv_dgrad_igemm_tf32_nhwc_sm80) = {
-    .algorithm = Algorithm::kIgemm, .why_not = igemm_tf32_why_not, .run = run, .workspace = krsc_bytes};
+    .algorithm = Algorithm::kIgemm, .why_not = igemm_tf32_dgrad_why_not, .run = run, .workspace = krsc_bytes};
 
 }  // namespace fastconv

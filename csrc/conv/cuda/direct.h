@@ -14,6 +14,8 @@
 // 131072 FMAs, 10.7 FMAs a byte: 3.1 TB/s of L1 and L2 at the FMA peak.
 #pragma once
 
+#include <algorithm>
+
 #include "core/cuda/epilogue.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
@@ -32,14 +34,18 @@ struct AxisTaps {
   }
   /// Tap r meets dy where phase + pad - r * dilation is a multiple of the stride; then each (stride / gcd)-th does.
   static __device__ __forceinline__ AxisTaps of_dgrad(int phase, int stride, int pad, int dilation, int filter) {
-    int tap = 0, jump = 1;
+    int tap = 0, divisor = stride;
     while (tap < filter && (phase + pad - tap * dilation) % stride != 0) ++tap;
-    while (jump < stride && jump * dilation % stride != 0) ++jump;
+    for (int rest = dilation; rest != 0;) {
+      const int before = divisor;
+      divisor = rest, rest = before % rest;
+    }
+    const int jump = stride / divisor;
     return {stride,
             phase,
             1,
             tap < filter ? (phase + pad - tap * dilation) / stride : 0,
-            -(jump * dilation / stride),
+            -(dilation / divisor),
             tap,
             jump,
             tap < filter ? (filter - 1 - tap) / jump + 1 : 0};
@@ -54,7 +60,7 @@ struct DirectParams {
   int N, in_h, in_w, out_h, out_w, in_channels, out_channels;
   int in_per_group, out_per_group;  // gemm_k of a tap, gemm_n
   int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, R, S;
-  int n_tiles;
+  int n_tiles, phases_w;
   bool vector_in, vector_w, vector_out;
 };
 
@@ -164,9 +170,9 @@ __global__ void __launch_bounds__(simt::kThreads, Tile::kBlocksPerSm)
   auto& shared = shared_memory<DirectShared<Tile>>();
   const int phase = static_cast<int>(blockIdx.z), g = static_cast<int>(blockIdx.y);
   const AxisTaps h = kFprop ? AxisTaps::of_fprop(p.stride_h, p.pad_h, p.dilation_h, p.R)
-                            : AxisTaps::of_dgrad(phase / p.stride_w, p.stride_h, p.pad_h, p.dilation_h, p.R);
+                            : AxisTaps::of_dgrad(phase / p.phases_w, p.stride_h, p.pad_h, p.dilation_h, p.R);
   const AxisTaps v = kFprop ? AxisTaps::of_fprop(p.stride_w, p.pad_w, p.dilation_w, p.S)
-                            : AxisTaps::of_dgrad(phase % p.stride_w, p.stride_w, p.pad_w, p.dilation_w, p.S);
+                            : AxisTaps::of_dgrad(phase % p.phases_w, p.stride_w, p.pad_w, p.dilation_w, p.S);
   const int rows_h = h.outputs(p.out_h), rows_w = v.outputs(p.out_w), pixels = p.N * rows_h * rows_w;
   const int n_first = static_cast<int>(blockIdx.x) % p.n_tiles * Tile::kN;
   const int64_t m_first = int64_t{1} * (static_cast<int>(blockIdx.x) / p.n_tiles) * Tile::kM;
@@ -228,7 +234,9 @@ inline const char* direct_why_not(const ConvProblem& p) {
   if (const char* reason = too_large(p)) return reason;
   if (!p.is_2d()) return "takes problems without a depth axis only";
   if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels last only";
-  if (p.groups > kMaxGridYZ || p.stride_h * p.stride_w > kMaxGridYZ) return "takes fewer than 65536 groups and phases";
+  // Phases that a stride beyond the image leaves without pixels are none.
+  const int64_t phases = std::min(p.stride_h, p.H) * std::min(p.stride_w, p.W);
+  if (p.groups > kMaxGridYZ || phases > kMaxGridYZ) return "takes fewer than 65536 groups and phases";
   return nullptr;
 }
 
@@ -256,6 +264,7 @@ void launch_direct(const char* name, const ConvProblem& p, const ConvArgs& args)
                     s.R,
                     s.S,
                     (n + Tile::kN - 1) / Tile::kN,
+                    std::max(std::min(s.stride_w, s.W), 1),
                     s.C_per_group % 4 == 0,
                     has_quads(args.w, s.C_per_group, element_size(p.dtype)),
                     s.K_per_group % 4 == 0};
@@ -265,7 +274,7 @@ void launch_direct(const char* name, const ConvProblem& p, const ConvArgs& args)
     std::swap(d.in_h, d.out_h), std::swap(d.in_w, d.out_w), std::swap(d.in_channels, d.out_channels);
     std::swap(d.in_per_group, d.out_per_group), std::swap(d.vector_in, d.vector_out);
     pixels = int64_t{1} * s.N * ((s.H + s.stride_h - 1) / s.stride_h) * ((s.W + s.stride_w - 1) / s.stride_w);
-    phases = static_cast<unsigned>(s.stride_h * s.stride_w);
+    phases = static_cast<unsigned>(std::min(s.stride_h, s.H) * d.phases_w);
   }
   static_assert(blocks_fit(sizeof(DirectShared<Tile>), Tile::kBlocksPerSm));
   const Launch at = {.grid = {static_cast<unsigned>((pixels + Tile::kM - 1) / Tile::kM * d.n_tiles),

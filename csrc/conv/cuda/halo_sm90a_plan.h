@@ -60,7 +60,7 @@ inline HaloPlan halo_plan_for(const ConvProblem& p, int64_t processors) {
 
 inline const char* halo_why_not(const ConvProblem& p) {
   if (const char* reason = igemm_half_why_not(p)) return reason;
-  if (!p.is_2d() || p.pad_d != 0) return "takes images only";
+  if (!p.is_2d()) return "takes images only";
   if (p.groups != 1) return "takes one group only";
   if (!p.has_unit_stride()) return "takes unit strides only";
   if (p.R * p.S == 1) return "takes filters of more than one tap";

@@ -264,7 +264,7 @@ void run_igemm_dgrad(const char* name, const ConvProblem& p, const ConvArgs& arg
   const T* filter = krsc_of<T>(name, p, args);
   IgemmPhases<kMaxPhases> phases = {};
   int count = 0;
-  const int64_t all = p.stride_d * p.stride_h * p.stride_w;
+  const int64_t all = DgradPhases(p).count();
   for (int64_t i = 0; i < all; ++i) {
     phases.at[count] = dgrad_phase(p, i);
     if (phases.at[count].gemm_m > 0) ++count;

@@ -70,7 +70,7 @@ inline IgemmAxis dgrad_axis(int64_t a, int64_t in, int64_t taps, int64_t stride,
   const auto i = [](int64_t value) { return static_cast<int>(value); };
   int64_t first = 0;
   while (first < taps && (a + pad - first * dilation) % stride != 0) ++first;
-  const int64_t step = stride / std::gcd(stride, dilation);
+  const int64_t divisor = std::gcd(stride, dilation), step = stride / divisor;
   const int64_t count = first < taps ? (taps - 1 - first) / step + 1 : 0;
   return {.out = i(in > a ? (in - a - 1) / stride + 1 : 0),
           .out_first = i(a),
@@ -78,7 +78,7 @@ inline IgemmAxis dgrad_axis(int64_t a, int64_t in, int64_t taps, int64_t stride,
           .stride = 1,
           .origin = count ? i((a + pad - first * dilation) / stride) : 0,
           .taps = i(count),
-          .tap_step = i(-(step * dilation / stride)),
+          .tap_step = i(-(dilation / divisor)),
           .w_first = i(first),
           .w_step = i(step)};
 }
@@ -94,10 +94,19 @@ inline IgemmPhase fprop_phase(const ConvProblem& p) {
                   fprop_axis(p.Q, p.S, p.stride_w, p.pad_w, p.dilation_w), p.N);
 }
 
+/// The phases that have pixels, which a stride beyond the image leaves most without.
+struct DgradPhases {
+  int64_t d, h, w;
+  explicit DgradPhases(const ConvProblem& p)
+      : d(std::min(p.stride_d, p.D)), h(std::min(p.stride_h, p.H)), w(std::min(p.stride_w, p.W)) {}
+  int64_t count() const { return d * h * w; }
+};
+
 inline IgemmPhase dgrad_phase(const ConvProblem& p, int64_t index) {
-  return phase_of(dgrad_axis(index / p.stride_w / p.stride_h, p.D, p.T, p.stride_d, p.pad_d, p.dilation_d),
-                  dgrad_axis(index / p.stride_w % p.stride_h, p.H, p.R, p.stride_h, p.pad_h, p.dilation_h),
-                  dgrad_axis(index % p.stride_w, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w), p.N);
+  const DgradPhases phases(p);
+  return phase_of(dgrad_axis(index / phases.w / phases.h, p.D, p.T, p.stride_d, p.pad_d, p.dilation_d),
+                  dgrad_axis(index / phases.w % phases.h, p.H, p.R, p.stride_h, p.pad_h, p.dilation_h),
+                  dgrad_axis(index % phases.w, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w), p.N);
 }
 
 inline IgemmShape igemm_shape(const ConvProblem& p, bool dgrad) {
@@ -140,6 +149,19 @@ inline const char* igemm_half_why_not(const ConvProblem& p) {
 }
 inline const char* igemm_tf32_why_not(const ConvProblem& p) {
   return p.dtype == DType::kFloat32 ? igemm_why_not(p) : "takes float32 only";
+}
+
+/// A launch takes kMaxPhases of them, and each is a GEMM of its own: many of few pixels are others' business.
+inline const char* igemm_phases_why_not(const ConvProblem& p) {
+  return DgradPhases(p).count() > 64 * kMaxPhases ? "takes strides that cut dx into up to 512 phases" : nullptr;
+}
+inline const char* igemm_half_dgrad_why_not(const ConvProblem& p) {
+  const char* reason = igemm_half_why_not(p);
+  return reason ? reason : igemm_phases_why_not(p);
+}
+inline const char* igemm_tf32_dgrad_why_not(const ConvProblem& p) {
+  const char* reason = igemm_tf32_why_not(p);
+  return reason ? reason : igemm_phases_why_not(p);
 }
 
 /// Whether the filter lies as K, T, R, S, C/groups, in chunks of 16 bytes.

@@ -28,7 +28,7 @@ inline int64_t upper_corner(int64_t in, int64_t out, int64_t stride, int64_t pad
 
 inline const char* igemm_hopper_why_not(const ConvProblem& p) {
   if (const char* reason = igemm_half_why_not(p)) return reason;
-  if (!p.is_2d() || p.pad_d != 0) return "takes images only";
+  if (!p.is_2d()) return "takes images only";
   if (p.groups != 1) return "takes one group only";
   if (4 * p.C < 3 * ((p.C + kHopperDepth - 1) / kHopperDepth * kHopperDepth))
     return "takes channels to sum over that fill three quarters of steps of 64";

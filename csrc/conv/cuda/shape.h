@@ -63,10 +63,7 @@ inline const char* too_large(const ConvProblem& p) {
   constexpr int64_t kMost = (int64_t{1} << 31) - 1;
   for (int64_t elements : {p.x_elements(), p.w_elements(), p.y_elements()})
     if (elements > kMost) return "takes tensors of fewer than 2^31 elements";
-  for (int64_t reach : {p.Z * p.stride_d + p.T * p.dilation_d + p.D, p.P * p.stride_h + p.R * p.dilation_h + p.H,
-                        p.Q * p.stride_w + p.S * p.dilation_w + p.W})
-    if (reach > kMost / 2) return "takes strides and dilations that stay within 2^30 pixels";
-  return nullptr;
+  return reach(p) > kMost / 2 ? "takes strides, paddings and dilations that stay within 2^30 pixels" : nullptr;
 }
 
 }  // namespace fastconv
