@@ -17,7 +17,7 @@ from torch.autograd import forward_ad as _forward_ad
 from torch.nn import Parameter
 
 from fastconv import _native, _triton
-from fastconv.ops.conv import _apply_short, conv, recipe_of
+from fastconv.ops.conv import _apply_short, conv, geometry_id
 from fastconv.ops.formulas import Geometry
 from fastconv.ops.public import autocast_to
 from fastconv.policy import tell_tf32
@@ -29,8 +29,8 @@ Ints = int | Sequence[int]
 _TORCH: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
-# (spatial axes, stride, padding, dilation, groups) as callers write them -> the recipe and what it
-# stands for. Filled by calls that got through, so that the next one is looked up and sent.
+# (spatial axes, stride, padding, dilation, groups) as callers write them -> its number and the
+# geometry. Filled by calls that got through, so that the next one is looked up and sent.
 _known: dict[tuple[Any, ...], tuple[int, Geometry]] = {}
 
 _is_compiling = torch.compiler.is_compiling
@@ -221,9 +221,9 @@ def _remember(key: tuple[Any, ...], geometry: Geometry) -> None:
         hash(key)
     except TypeError:
         return
-    recipe = recipe_of(geometry)
-    if recipe >= 0:
-        _known[key] = (recipe, geometry)
+    number = geometry_id(geometry)
+    if number >= 0:
+        _known[key] = (number, geometry)
 
 
 def conv1d(
@@ -302,7 +302,7 @@ def conv2d_packed(
     ):
         return None
     try:
-        out: Tensor = _packed_conv(input, weight, bias, known[0], cache, weight._version)
+        out: Tensor = _packed_conv(input, weight, bias, known[0], cache, False, weight._version)
     except RuntimeError as error:
         if str(error).startswith("fastconv:"):
             raise

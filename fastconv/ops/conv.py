@@ -38,7 +38,7 @@ from fastconv.ops.formulas import (
 )
 from fastconv.ops.layout import dense_strides
 
-__all__ = ["Geometry", "conv", "conv_dgrad", "conv_wgrad", "recipe_of"]
+__all__ = ["Geometry", "conv", "conv_dgrad", "conv_wgrad", "geometry_id"]
 
 
 _call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
@@ -50,14 +50,15 @@ if _native.lib is not None:
         torch.ops.fastconv._conv_backward
     )
 
-_recipes: dict[Geometry, int] = {}
+_ids: dict[tuple[Geometry, tuple[int, ...] | None], int] = {}
 
 
-def recipe_of(geometry: Geometry) -> int:
-    """The number under which the op library knows the geometry; -1 where its table is full, or
-    where there is no library.
+def geometry_id(geometry: Geometry, output_padding: tuple[int, ...] | None = None) -> int:
+    """The number by which the op library knows the geometry, of a transposed convolution where
+    there is an output padding; -1 where its table is full, or where there is no library.
     """
-    known = _recipes.get(geometry)
+    key = (geometry, output_padding)
+    known = _ids.get(key)
     if known is not None:
         return known
     if _native.lib is None:
@@ -65,16 +66,18 @@ def recipe_of(geometry: Geometry) -> int:
     axes = len(geometry.stride)
     array = ctypes.c_int64 * axes
     number = int(
-        _native.lib.fastconv_add_recipe(
+        _native.lib.fastconv_intern_geometry(
             axes,
             array(*geometry.stride),
             array(*geometry.padding),
             array(*geometry.dilation),
+            None if output_padding is None else array(*output_padding),
+            output_padding is not None,
             geometry.groups,
         )
     )
     if number >= 0:
-        _recipes[geometry] = number
+        _ids[key] = number
     return number
 
 
@@ -254,12 +257,12 @@ class ShortConv(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, recipe: int, geometry: Geometry
+        ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, number: int, geometry: Geometry
     ) -> Tensor:
         ctx.save_for_backward(x, w)
-        ctx.recipe = recipe
+        ctx.number = number
         ctx.geometry = geometry
-        return _call_short_conv(x, w, b, recipe)
+        return _call_short_conv(x, w, b, number)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
@@ -268,7 +271,7 @@ class ShortConv(Function):
         if torch.is_grad_enabled() or not is_plain():
             return (*conv_backward(_hybrid, dy, x, w, ctx.geometry, needs), None, None)
         mask = needs[0] + 2 * needs[1] + 4 * needs[2]
-        return (*_call_short_backward(dy, x, w, ctx.recipe, mask), None, None)
+        return (*_call_short_backward(dy, x, w, ctx.number, mask), None, None)
 
 
 _apply_conv: Callable[..., Tensor] = _Conv.apply
@@ -287,8 +290,8 @@ def conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
         if _for_compiler(x):
             return triton_ops.conv(x, w, b, geometry)
         return _call_conv(x, w, b, *geometry)
-    if is_plain() and _native.serves(x) and (recipe := recipe_of(geometry)) >= 0:
-        return _apply_short(x, w, b, recipe, geometry)
+    if is_plain() and _native.serves(x) and (number := geometry_id(geometry)) >= 0:
+        return _apply_short(x, w, b, number, geometry)
     return _apply_conv(x, w, b, geometry)
 
 
