@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from fastconv.ops import define as define  # the ops come first
+from fastconv.ops.autocast import cast, cast_weight
 from fastconv.ops.formulas import (
     Family,
     Geometry,
     Size,
     conv_backward,
-    dgrad_backward,
     sum_pixels,
+    transpose_backward,
     wgrad_backward,
 )
 from fastconv.ops.layout import (
@@ -25,8 +26,6 @@ from fastconv.ops.layout import (
     result_is_channels_last,
     strides_like_channels_last,
 )
-
-__all__ = ["autocast_to"]
 
 _call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
 _call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
@@ -84,8 +83,7 @@ def _dgrad_op_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
         raise RuntimeError(_NO_FUSED_GRADIENT.format("conv_dgrad"))
     dy, w = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    bias = sum_pixels(ddx) if needs[2] else None
-    return (*dgrad_backward(_public, ddx, dy, w, ctx.geometry, needs), bias, *(None,) * 10)
+    return (*transpose_backward(_public, ddx, dy, w, ctx.geometry, needs), *(None,) * 10)
 
 
 def _wgrad_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -158,26 +156,22 @@ def _fake_pack(w: Tensor, *_: object) -> Tensor:
 def _autocast(name: str, tensors: int, device: str) -> Callable[..., Tensor]:
     """The op with its leading tensors in the autocast dtype; float64 is left alone."""
     op = getattr(torch.ops.fastconv, name).default
+    weighted = name != "conv_wgrad"
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
     def run(*args: Any, **kwargs: Any) -> Tensor:
         dtype = torch.get_autocast_dtype(device)
-        cast = [a if i >= tensors else autocast_to(a, dtype) for i, a in enumerate(args)]
+        given = [a if i >= tensors else cast(a, dtype) for i, a in enumerate(args)]
+        if weighted:
+            given[1] = cast_weight(args[1], dtype)
         for key in ("bias", "scale", "residual"):
             if kwargs.get(key) is not None:
-                kwargs[key] = autocast_to(kwargs[key], dtype)
+                kwargs[key] = cast(kwargs[key], dtype)
         with torch._C._ExcludeDispatchKeyGuard(keys):
-            out: Tensor = op(*cast, **kwargs)
+            out: Tensor = op(*given, **kwargs)
         return out
 
     return run
-
-
-def autocast_to(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What autocast hands to a convolution for `tensor`."""
-    if tensor is None or not tensor.is_floating_point() or tensor.dtype == torch.float64:
-        return tensor
-    return tensor.to(dtype)
 
 
 def _register() -> None:
