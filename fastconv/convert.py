@@ -75,7 +75,7 @@ def revert(model: torch.nn.Module) -> Report:
     """
     report = Report()
     for name, module in model.named_modules():
-        theirs = _TORCHS.get(type(module))  # type: ignore[arg-type]
+        theirs = _TORCHS.get(type(module))
         if theirs is not None:
             for word in ("_pack_cache", "__module__"):
                 module.__dict__.pop(word, None)

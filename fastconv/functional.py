@@ -18,6 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastconv import _native, _triton
+from fastconv.ops import (
+    decompositions as decompositions,
+)  # and all else that ops are registered for
 from fastconv.ops.autocast import cast, cast_weight
 from fastconv.ops.conv import Geometry, Interned, apply_short, conv, conv_transpose, interned
 from fastconv.ops.watch import SHORT, TORCH, way_of

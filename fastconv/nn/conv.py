@@ -8,11 +8,13 @@ back.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._jit_internal import is_scripting
 from torch.nn.modules.conv import _ConvNd
 
 from fastconv import _native
@@ -109,19 +111,24 @@ def pass_for_torchs(layer: torch.nn.Module) -> None:
         layer.__dict__["__module__"] = _ConvNd.__module__
 
 
+# TorchScript reads all of a `forward`, and compiles what stands under is_scripting().
+
+
 class _Plain(Layer):
     _axes: int
 
+    if TYPE_CHECKING:
+
+        def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor: ...
+
     def forward(self, input: Tensor) -> Tensor:
         """input [N, C, ...] or [C, ...] -> [N, K, ...] or [K, ...]."""
-        if torch.jit.is_scripting():
-            return self._conv_forward(input, self.weight, self.bias)  # type: ignore[no-any-return,operator]
+        if is_scripting():
+            return self._conv_forward(input, self.weight, self.bias)
         else:
-            parameters = self._parameters
-            try:
-                weight, bias = parameters["weight"], parameters["bias"]
-            except KeyError:  # parametrised
-                weight, bias = self.weight, self.bias
+            parameters: Any = self._parameters  # the attributes would be looked up in vain first
+            weight = parameters["weight"] if "weight" in parameters else self.weight  # noqa: SIM401
+            bias = parameters["bias"] if "bias" in parameters else self.bias  # noqa: SIM401
             padding: Any = self.padding
             if self.padding_mode != "zeros":
                 input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
@@ -135,7 +142,7 @@ class _Plain(Layer):
             return convolution(
                 self._axes, input, weight, bias, self.stride, padding, self.dilation, self.groups,
                 0, cache,
-            )  # type: ignore[arg-type]  # fmt: skip
+            )  # fmt: skip
 
     def _padding_in_numbers(self) -> str | int | tuple[int, ...]:
         """padding='same' or 'valid' as one number per axis; as it is where these are not the same at
@@ -156,23 +163,27 @@ class _Plain(Layer):
 class _Transposed(Layer):
     _axes: int
 
+    if TYPE_CHECKING:
+
+        def _torch_forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor: ...
+
+        def _output_padding(self, *_: Any) -> list[int]: ...
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """input [N, C, ...] or [C, ...] -> [N, K, ...] or [K, ...], of the extents `output_size`
         where they are given.
         """
-        if torch.jit.is_scripting():
-            return self._torch_forward(input, output_size)  # type: ignore[no-any-return,operator]
+        if is_scripting():
+            return self._torch_forward(input, output_size)
         else:
             if self.padding_mode != "zeros" or not isinstance(self.padding, tuple):
-                return self._torch_forward(input, output_size)  # type: ignore[no-any-return,operator]
-            parameters = self._parameters
-            try:
-                weight, bias = parameters["weight"], parameters["bias"]
-            except KeyError:  # parametrised
-                weight, bias = self.weight, self.bias
+                return self._torch_forward(input, output_size)
+            parameters: Any = self._parameters  # the attributes would be looked up in vain first
+            weight = parameters["weight"] if "weight" in parameters else self.weight  # noqa: SIM401
+            bias = parameters["bias"] if "bias" in parameters else self.bias  # noqa: SIM401
             extra: Any = self.output_padding
             if output_size is not None:
-                extra = tuple(self._output_padding(  # type: ignore[operator]
+                extra = tuple(self._output_padding(
                     input, output_size, self.stride, self.padding, self.kernel_size, self._axes,
                     self.dilation,
                 ))  # fmt: skip
@@ -182,7 +193,14 @@ class _Transposed(Layer):
             return convolution(
                 -self._axes, input, weight, bias, self.stride, self.padding, self.dilation,
                 self.groups, extra, cache,
-            )  # type: ignore[arg-type]  # fmt: skip
+            )  # fmt: skip
+
+
+def _named(function: Any, name: str) -> Any:
+    """The function under the name by which TorchScript compiles it as a second method."""
+    named = FunctionType(function.__code__, function.__globals__, name, function.__defaults__)
+    named.__annotations__ = function.__annotations__
+    return named
 
 
 class Conv1d(_Plain, torch.nn.Conv1d):
@@ -209,7 +227,7 @@ class ConvTranspose1d(_Transposed, torch.nn.ConvTranspose1d):
     """
 
     _axes = 1
-    _torch_forward = torch.nn.ConvTranspose1d.forward
+    _torch_forward = _named(torch.nn.ConvTranspose1d.forward, "_torch_forward")
 
 
 class ConvTranspose2d(_Transposed, torch.nn.ConvTranspose2d):
@@ -218,7 +236,7 @@ class ConvTranspose2d(_Transposed, torch.nn.ConvTranspose2d):
     """
 
     _axes = 2
-    _torch_forward = torch.nn.ConvTranspose2d.forward
+    _torch_forward = _named(torch.nn.ConvTranspose2d.forward, "_torch_forward")
 
 
 class ConvTranspose3d(_Transposed, torch.nn.ConvTranspose3d):
@@ -227,4 +245,4 @@ class ConvTranspose3d(_Transposed, torch.nn.ConvTranspose3d):
     """
 
     _axes = 3
-    _torch_forward = torch.nn.ConvTranspose3d.forward
+    _torch_forward = _named(torch.nn.ConvTranspose3d.forward, "_torch_forward")

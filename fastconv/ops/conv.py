@@ -297,9 +297,7 @@ def conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
     return _apply_conv(x, w, b, geometry)
 
 
-def transposed_size(
-    x: Size, w: Size, geometry: Geometry, output_padding: Size
-) -> tuple[int, ...]:
+def transposed_size(x: Size, w: Size, geometry: Geometry, output_padding: Size) -> tuple[int, ...]:
     """The sizes of a transposed convolution's result, from those of its input and weight."""
     stride, padding, dilation, groups = geometry
     return (

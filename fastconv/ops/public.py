@@ -16,7 +16,6 @@ from fastconv.ops.formulas import (
     Geometry,
     Size,
     conv_backward,
-    sum_pixels,
     transpose_backward,
     wgrad_backward,
 )
@@ -26,6 +25,8 @@ from fastconv.ops.layout import (
     result_is_channels_last,
     strides_like_channels_last,
 )
+
+__all__ = ["fake_conv", "fake_dgrad"]
 
 _call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
 _call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
@@ -98,7 +99,7 @@ def _wgrad_op_backward(ctx: Any, ddw: Tensor) -> tuple[Tensor | None, ...]:
     return (*wgrad_backward(_public, ddw, dy, x, ctx.geometry, needs), *(None,) * 7)
 
 
-def _fake_conv(
+def fake_conv(
     x: Tensor,
     w: Tensor,
     b: Tensor | None,
@@ -124,7 +125,7 @@ def _fake_conv(
     return x.new_empty_strided(size, dense_strides(size, last))
 
 
-def _fake_dgrad(
+def fake_dgrad(
     dy: Tensor,
     w: Tensor,
     b: Tensor | None,
@@ -176,8 +177,8 @@ def _autocast(name: str, tensors: int, device: str) -> Callable[..., Tensor]:
 
 def _register() -> None:
     library = torch.library
-    library.register_fake("fastconv::conv", _fake_conv)
-    library.register_fake("fastconv::conv_dgrad", _fake_dgrad)
+    library.register_fake("fastconv::conv", fake_conv)
+    library.register_fake("fastconv::conv_dgrad", fake_dgrad)
     library.register_fake("fastconv::conv_wgrad", _fake_wgrad)
     library.register_fake("fastconv::conv_bias_grad", _fake_bias_grad)
     library.register_fake("fastconv::conv_pack", _fake_pack)
