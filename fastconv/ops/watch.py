@@ -35,8 +35,9 @@ def _modes_set_devices_alone() -> bool:
     return all(isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())
 
 
-def _way_of_other_types(*tensors: object) -> int:
-    known = (Tensor, Parameter, FakeTensor, FunctionalTensor, type(None))
+def _way_of_other_types(input: object, weight: object, bias: object) -> int:
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    known = (Tensor, Parameter, FakeTensor, FunctionalTensor)
     return OP if all(type(t) in known for t in tensors) else TORCH
 
 
