@@ -7,7 +7,7 @@ and `fastconv.convert(model)` call them explicitly. `fastconv.info()` says what 
 import warnings
 
 from fastconv import _native, _triton, functional, nn
-from fastconv.convert import Report, convert
+from fastconv.convert import Report, convert, freeze, revert, unfreeze
 from fastconv.enable import disable, enable, enabled, is_enabled
 from fastconv.explain import explain
 from fastconv.info import info
@@ -33,6 +33,7 @@ __all__ = [
     "enable",
     "enabled",
     "explain",
+    "freeze",
     "functional",
     "get_precision",
     "info",
@@ -41,6 +42,8 @@ __all__ = [
     "last_kernel",
     "nn",
     "precision",
+    "revert",
     "set_precision",
+    "unfreeze",
     "use",
 ]

@@ -66,7 +66,10 @@ def _declare(library: ctypes.CDLL) -> None:
         "note_kernel": (None, [ctypes.c_int, ctypes.c_int]),
         "add_guest": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
         "set_answers": (None, [WhyNotGuest, Prefer]),
-        "add_recipe": (ctypes.c_int64, [ctypes.c_int64, ints, ints, ints, ctypes.c_int64]),
+        "intern_geometry": (
+            ctypes.c_int64,
+            [ctypes.c_int64, ints, ints, ints, ints, ctypes.c_int, ctypes.c_int64],
+        ),
         "new_cache": (ctypes.c_int64, []),
         "drop_cache": (None, [ctypes.c_int64]),
         "cache_packings": (ctypes.c_int64, [ctypes.c_int64]),

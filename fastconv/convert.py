@@ -1,23 +1,36 @@
-"""`convert(model)`: a model's layers become fastconv's, in place."""
+"""What turns a whole model's layers into fastconv's and back, and freezes them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch.nn.modules.conv import _ConvNd
 
-from fastconv.nn import Conv2d
+from fastconv import _native, nn
+from fastconv.nn.conv import Layer, PackCache, pass_for_torchs
 
-__all__ = ["Report", "convert"]
+__all__ = ["Report", "convert", "freeze", "revert", "unfreeze"]
+
+#: Ours for each of torch's.
+_OURS: dict[type[torch.nn.Module], type[Layer]] = {
+    torch.nn.Conv1d: nn.Conv1d,
+    torch.nn.Conv2d: nn.Conv2d,
+    torch.nn.Conv3d: nn.Conv3d,
+    torch.nn.ConvTranspose1d: nn.ConvTranspose1d,
+    torch.nn.ConvTranspose2d: nn.ConvTranspose2d,
+    torch.nn.ConvTranspose3d: nn.ConvTranspose3d,
+}
+_TORCHS = {ours: theirs for theirs, ours in _OURS.items()}
 
 
 @dataclass
 class Report:
-    """What `convert` did, by the modules' names."""
+    """What `convert` or `revert` did, by the modules' names."""
 
     swapped: list[str] = field(default_factory=list)
-    #: Convolutions that stay torch's, each with the reason.
+    #: Convolutions that stay as they are, each with the reason.
     left: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -30,26 +43,82 @@ class Report:
 
 def _why_left(module: _ConvNd) -> str:
     kind = type(module)
-    if kind in (torch.nn.Conv1d, torch.nn.Conv3d) or isinstance(
-        module, torch.nn.modules.conv._ConvTransposeNd
-    ):
-        return f"{kind.__name__} has no layer of fastconv's; enable() covers it"
-    return f"its class {kind.__module__}.{kind.__qualname__} is not torch.nn.Conv2d itself"
+    if torch.nn.parameter.is_lazy(module.weight):
+        return f"{kind.__name__} has no weight yet: call the model once, then convert"
+    return f"its class {kind.__module__}.{kind.__qualname__} is not one of torch.nn's own"
 
 
 def convert(model: torch.nn.Module) -> Report:
-    """Turns every `torch.nn.Conv2d` of `model` into `fastconv.nn.Conv2d`, in place.
+    """Turns every convolution of `model` (`torch.nn.Conv1d`, `Conv2d`, `Conv3d`, `ConvTranspose1d`,
+    `ConvTranspose2d`, `ConvTranspose3d`) into `fastconv.nn`'s of that name, in place.
 
     A module stays the same object: only its class changes, so parameters, buffers, hooks,
-    optimizers and `state_dict` know nothing of it. Subclasses of Conv2d are left alone: they may
-    compute something else. Returns the names of what was swapped, and of each convolution left,
-    with the reason.
+    optimizers and `state_dict` know nothing of it. Subclasses are left alone: they may compute
+    something else. Returns the names of what was swapped, and of each convolution left, with the
+    reason. `revert` is the inverse.
     """
     report = Report()
     for name, module in model.named_modules():
-        if type(module) is torch.nn.Conv2d:
-            module.__class__ = Conv2d
+        ours = _OURS.get(type(module))
+        if ours is not None:
+            module.__class__ = ours
+            pass_for_torchs(module)
             report.swapped.append(name)
-        elif isinstance(module, _ConvNd) and type(module) is not Conv2d:
+        elif isinstance(module, _ConvNd) and type(module) not in _TORCHS:
             report.left[name] = _why_left(module)
     return report
+
+
+def revert(model: torch.nn.Module) -> Report:
+    """Turns every layer of `fastconv.nn` in `model` into torch's of that name, in place: what
+    `convert` did is undone. Subclasses are left alone.
+    """
+    report = Report()
+    for name, module in model.named_modules():
+        theirs = _TORCHS.get(type(module))
+        if theirs is not None:
+            for word in ("_pack_cache", "__module__"):
+                module.__dict__.pop(word, None)
+            module.__class__ = theirs
+            report.swapped.append(name)
+        elif isinstance(module, Layer):
+            kind = type(module)
+            report.left[name] = (
+                f"its class {kind.__module__}.{kind.__qualname__} is not one of fastconv.nn's own"
+            )
+    return report
+
+
+def _layers(model: torch.nn.Module) -> Iterator[tuple[str, Layer]]:
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, Layer))
+
+
+def freeze(model: torch.nn.Module) -> list[str]:
+    """Promises that the weights of `model`'s fastconv layers do not change from now on.
+
+    Nothing needs this promise: without it each call without gradients compares the weight with what
+    was packed, so that an answer is never of an old weight. With it the comparison is spared, and a
+    weight that changes all the same, in whatever way, may go unseen. `load_state_dict`, `.to()` and
+    the like are seen: what was packed is made anew. `train()`, `unfreeze` and copying a layer end the
+    promise. Parameters keep their `requires_grad`, and calls with gradients read the weight itself.
+
+    Returns the names of the layers that are frozen now.
+
+    Raises:
+        ValueError: where a layer is in training mode.
+    """
+    layers = list(_layers(model))
+    for name, layer in layers:
+        if layer.training:
+            raise ValueError(f"layer {name!r} is in training mode: call eval() before freeze()")
+    if _native.lib is None:  # no kernel packs
+        return []
+    for _, layer in layers:
+        layer._pack_cache = PackCache(frozen=True)
+    return [name for name, _ in layers]
+
+
+def unfreeze(model: torch.nn.Module) -> None:
+    """Ends the promise of `freeze`: weights are compared again at each call."""
+    for _, layer in _layers(model):
+        layer._pack_cache = None

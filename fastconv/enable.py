@@ -23,11 +23,16 @@ from fastconv import _native, _triton
 from fastconv.ops import under_aten
 from fastconv.policy import tell_tf32
 
-__all__ = ["disable", "enable", "enabled", "is_enabled"]
+__all__ = ["can_enable", "disable", "enable", "enabled", "is_enabled"]
+
+
+def can_enable() -> bool:
+    """Whether there is any kernel to put under torch's convolutions."""
+    return _native.lib is not None or bool(_triton.device_types())
 
 
 def _install() -> bool:
-    if _native.lib is None and not _triton.device_types():
+    if not can_enable():
         warnings.warn(
             "fastconv: convolutions stay on torch's kernels, for want of the native library: "
             f"{_native.why_not}; and of Triton's kernels: {_triton.why_not()}",
@@ -76,7 +81,7 @@ class enabled(contextlib.ContextDecorator):  # noqa: N801 (a context manager, na
         return enabled(self._on)
 
     def __enter__(self) -> None:
-        if not self._on and _native.lib is None and not _triton.device_types():
+        if not self._on and not can_enable():
             return
         if not _install():
             return

@@ -1,8 +1,11 @@
 """Convolutions with the signatures of `torch.nn.functional`, on fastconv's kernels.
 
-Both directions run on fastconv's kernels wherever the call is made, enabled or not. What they do
-not take (integers, complex numbers, devices without kernels, invalid arguments) is torch's: same result, same
-error.
+Both directions are chosen by fastconv wherever the call is made, enabled or not: the first kernel
+that is known to beat torch's, else torch's own (`fastconv.explain` and `fastconv.last_kernel` say
+which ran; `fastconv.use` names one by hand). What fastconv has no kernels for (integers, complex
+numbers, other devices, invalid arguments) is torch's: same result, same error. So is a call that
+something watches which knows torch's functions alone: `torch.jit.trace`, `torch.fx`, a subclass of
+Tensor.
 """
 
 from __future__ import annotations
@@ -13,35 +16,54 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad as _forward_ad
-from torch.nn import Parameter
 
 from fastconv import _native, _triton
-from fastconv.ops.conv import _apply_short, conv, recipe_of
-from fastconv.ops.formulas import Geometry
-from fastconv.ops.public import autocast_to
+from fastconv.ops import (
+    decompositions as decompositions,
+)  # and all else that ops are registered for
+from fastconv.ops.autocast import cast, cast_weight
+from fastconv.ops.conv import Geometry, Interned, apply_short, conv, conv_transpose, interned
+from fastconv.ops.watch import SHORT, TORCH, way_of
 from fastconv.policy import tell_tf32
 
-__all__ = ["conv1d", "conv2d", "conv3d"]
+__all__ = [
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+]
 
 Ints = int | Sequence[int]
 
-_TORCH: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
+#: torch's functions by the number of spatial axes, of transposed convolutions by its negative.
+_TORCH: dict[int, Callable[..., Tensor]] = {
+    1: F.conv1d,
+    2: F.conv2d,
+    3: F.conv3d,
+    -1: F.conv_transpose1d,
+    -2: F.conv_transpose2d,
+    -3: F.conv_transpose3d,
+}
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
-# (spatial axes, stride, padding, dilation, groups) as callers write them -> the recipe and what it
-# stands for. Filled by calls that got through, so that the next one is looked up and sent.
-_known: dict[tuple[Any, ...], tuple[int, Geometry]] = {}
+# Calls that got through, so that the next one is looked up and sent. The key is the kind of the call
+# and the identities of the arguments as the caller holds them (1 == True == 1.0, and torch takes the
+# first alone); the entry keeps the arguments, so that no other object gets their identities.
+_known: dict[tuple[int, ...], tuple[Interned, tuple[Any, ...]]] = {}
+_MOST_KNOWN = 4096
 
 _is_compiling = torch.compiler.is_compiling
-_functorch_active = torch._C._are_functorch_transforms_active
-_dispatch_modes = torch._C._len_torch_dispatch_stack
-_is_autocast = torch.is_autocast_enabled
+_any_autocast = torch._C._is_any_autocast_enabled
 _is_grad_enabled = torch.is_grad_enabled
+if _native.lib is not None:
+    _short_conv: Any = torch.ops.fastconv._conv.default._op
+    _packed_conv: Any = torch.ops.fastconv._conv_packed.default._op
 
 
-def _theirs(
-    axes: int,
+def _of_torch(
+    kind: int,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -49,52 +71,22 @@ def _theirs(
     padding: Ints | str,
     dilation: Ints,
     groups: int,
+    output_padding: Ints,
 ) -> Tensor:
     """torch's own function. Arguments at their defaults are left out: torch's errors list what it
     was given.
     """
-    given = {
-        "bias": bias,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-    }
-    kept = {
-        k: v
-        for k, v in given.items()
-        if not (type(v) is int and v == (k != "padding")) and v is not None
-    }
-    return _TORCH[axes - 1](input, weight, **kept)
+    given: dict[str, Any] = {"stride": stride, "padding": padding, "output_padding": output_padding}
+    given |= {"groups": groups, "dilation": dilation}
+    defaults = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
+    kept = {k: v for k, v in given.items() if not (type(v) is int and v == defaults[k])}
+    if bias is not None:
+        kept = {"bias": bias, **kept}
+    return _TORCH[kind](input, weight, **kept)
 
 
-def is_unwatched(input: Tensor, weight: Tensor) -> bool:
-    """Whether nothing but reverse-mode autograd has to know of a call on these tensors, which lie
-    where fastconv has kernels.
-    """
-    return (
-        type(input) is Tensor
-        and (type(weight) is Parameter or type(weight) is Tensor)
-        and (
-            not _is_autocast("cpu")
-            if input.is_cpu
-            else _native.has_cuda and input.is_cuda and not _is_autocast("cuda")
-        )
-        and not _functorch_active()
-        and not _dispatch_modes()
-        and _forward_ad._current_level < 0
-    )
-
-
-def needs_grad(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the call has to be recorded for a backward pass."""
-    return _is_grad_enabled() and (
-        weight.requires_grad or input.requires_grad or (bias is not None and bias.requires_grad)
-    )
-
-
-def _convolution(
-    axes: int,
+def convolution(
+    kind: int,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -102,40 +94,63 @@ def _convolution(
     padding: Ints | str,
     dilation: Ints,
     groups: int,
+    output_padding: Ints = 0,
+    cache: Any = None,
 ) -> Tensor:
-    if not _is_compiling():
-        try:
-            known = _known.get((axes, stride, padding, dilation, groups))
-        except TypeError:  # a list
-            known = None
-        if known is not None and is_unwatched(input, weight) and input.dim() == axes + 2:
-            if not input.is_cpu:
+    """A convolution of `kind` spatial axes, a transposed one of `-kind`.
+
+    Without gradients and with a layer's `cache` (`nn.conv.PackCache`), on the weight as it lies
+    packed there.
+    """
+    way = way_of(input, weight, bias)
+    if way == SHORT and not _any_autocast():
+        known = _known.get(
+            (kind, id(stride), id(padding), id(dilation), id(groups), id(output_padding))
+        )
+        if known is not None and input.dim() == (kind if kind > 0 else -kind) + 2:
+            on_cpu = input.is_cpu
+            if not on_cpu:
                 tell_tf32()
             try:
-                if needs_grad(input, weight, bias):
-                    out: Tensor = _apply_short(input, weight, bias, *known)
+                if _is_grad_enabled() and (
+                    weight.requires_grad
+                    or input.requires_grad
+                    or (bias is not None and bias.requires_grad)
+                ):
+                    return apply_short(input, weight, bias, known[0])
+                number = known[0].number
+                if cache is not None and on_cpu and not weight.is_inference():
+                    out: Tensor = _packed_conv(
+                        input, weight, bias, number, cache.id, cache.frozen, weight._version
+                    )
                     return out
-                out = _short_conv(input, weight, bias, known[0])
+                out = _short_conv(input, weight, bias, number)
                 return out
             except (RuntimeError, TypeError) as error:
                 if str(error).startswith("fastconv:"):
                     raise
                 # torch's own call raises torch's own error, or knows what we do not.
-                return _theirs(axes, input, weight, bias, stride, padding, dilation, groups)
-    return _general(axes, input, weight, bias, stride, padding, dilation, groups)
+                return _of_torch(
+                    kind, input, weight, bias, stride, padding, dilation, groups, output_padding
+                )
+    return _general(
+        way, kind, input, weight, bias, stride, padding, dilation, groups, output_padding
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool)
 
 
 def _tuple(value: Any, axes: int, least: int) -> tuple[int, ...] | None:
-    """One number per axis, or None for what torch would refuse."""
-    if isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool):
+    """One number per axis, or None for what is torch's to take or to refuse."""
+    if _is_int(value):
         value = (value,) * axes
-    elif not isinstance(value, Sequence) or isinstance(value, str):
+    elif not isinstance(value, (tuple, list)):
         return None
     if len(value) == 1:
         value = tuple(value) * axes
-    if len(value) != axes:
-        return None
-    if not all(isinstance(v, (int, torch.SymInt)) and v >= least for v in value):
+    if len(value) != axes or not all(_is_int(v) and v >= least for v in value):
         return None
     return tuple(value)
 
@@ -148,20 +163,19 @@ def _same_padding(weight: Tensor, dilation: Sequence[int]) -> tuple[list[int], l
 
 def _is_ours(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
-        isinstance(input, Tensor)
-        and isinstance(weight, Tensor)
-        and (bias is None or isinstance(bias, Tensor))
-        and (_native.serves(input) or input.device.type in _triton.device_types())
+        (_native.serves(input) or input.device.type in _triton.device_types())
         and weight.device == input.device
         and input.layout == torch.strided
         and weight.layout == torch.strided
+        and (bias is None or bias.layout == torch.strided)
         and input.dtype in _DTYPES
         and weight.dtype in _DTYPES
     )
 
 
 def _general(
-    axes: int,
+    way: int,
+    kind: int,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -169,61 +183,76 @@ def _general(
     padding: Ints | str,
     dilation: Ints,
     groups: int,
+    output_padding: Ints,
 ) -> Tensor:
-    arguments = (axes, input, weight, bias, stride, padding, dilation, groups)
-    if not _is_ours(input, weight, bias):
-        return _theirs(*arguments)
+    arguments = (kind, input, weight, bias, stride, padding, dilation, groups, output_padding)
+    axes = abs(kind)
+    if way == TORCH or not _is_ours(input, weight, bias):
+        return _of_torch(*arguments)
     steps, gaps = _tuple(stride, axes, 1), _tuple(dilation, axes, 1)
-    if steps is None or gaps is None or not isinstance(groups, (int, torch.SymInt)) or groups < 1:
-        return _theirs(*arguments)
+    if steps is None or gaps is None or not _is_int(groups) or groups < 1:
+        return _of_torch(*arguments)
     if weight.dim() != axes + 2 or input.dim() not in (axes + 1, axes + 2):
-        return _theirs(*arguments)
+        return _of_torch(*arguments)
     device = input.device.type
-    if device == "cuda" and not torch.compiler.is_compiling():
+    if device == "cuda" and not _is_compiling():
         tell_tf32()
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-        cast = (autocast_to(t, dtype) for t in (input, weight, bias))
-        input, weight, bias = cast  # type: ignore[assignment]
+        input = cast(input, dtype)  # type: ignore[assignment]
+        weight = cast_weight(weight, dtype)
+        bias = cast(bias, dtype)
     if weight.dtype != input.dtype or (bias is not None and bias.dtype != input.dtype):
-        return _theirs(*arguments)
+        return _of_torch(*arguments)
 
     batched = input.dim() == axes + 2
     x = input if batched else input.unsqueeze(0)
     if isinstance(padding, str):
-        if padding == "valid":
+        if padding == "valid" and kind > 0:
             pads: tuple[int, ...] | None = (0,) * axes
-        elif padding == "same" and all(s == 1 for s in steps):
+        elif padding == "same" and kind > 0 and all(s == 1 for s in steps):
             both, more = _same_padding(weight, gaps)
             if any(more):
                 x = F.pad(x, [n for extra in reversed(more) for n in (0, extra)])
             pads = tuple(both)
         else:
-            return _theirs(*arguments)
+            return _of_torch(*arguments)
     else:
         pads = _tuple(padding, axes, 0)
-    if pads is None:
-        return _theirs(*arguments)
+    extra_rows = _tuple(output_padding, axes, 0)
+    if pads is None or extra_rows is None:
+        return _of_torch(*arguments)
     geometry = Geometry(steps, pads, gaps, groups)
     try:
-        out = conv(x, weight, bias, geometry)
+        if kind > 0:
+            out = conv(x, weight, bias, geometry)
+        elif all(more < step for more, step in zip(extra_rows, steps, strict=True)):
+            out = conv_transpose(x, weight, bias, geometry, extra_rows)
+        else:  # rows that no output of the convolution below reaches, or torch's error
+            return _of_torch(*arguments)
     except RuntimeError as error:
-        if torch.compiler.is_compiling() or str(error).startswith("fastconv:"):
+        if _is_compiling() or str(error).startswith("fastconv:"):
             raise
-        return _theirs(*arguments)
-    if not torch.compiler.is_compiling() and not isinstance(padding, str):
-        _remember((axes, stride, padding, dilation, groups), geometry)
+        return _of_torch(*arguments)
+    if way == SHORT and not isinstance(padding, str):
+        _remember(kind, (stride, padding, dilation, groups, output_padding), geometry, extra_rows)
     return out if batched else out.squeeze(0)
 
 
-def _remember(key: tuple[Any, ...], geometry: Geometry) -> None:
-    try:
-        hash(key)
-    except TypeError:
+def _is_constant(value: object) -> bool:
+    return type(value) is int or (type(value) is tuple and all(type(v) is int for v in value))
+
+
+def _remember(
+    kind: int, arguments: tuple[Any, ...], geometry: Geometry, output_padding: tuple[int, ...]
+) -> None:
+    if not all(map(_is_constant, arguments)):
         return
-    recipe = recipe_of(geometry)
-    if recipe >= 0:
-        _known[key] = (recipe, geometry)
+    known = interned(geometry, None if kind > 0 else output_padding)
+    if known is not None:
+        if len(_known) >= _MOST_KNOWN:  # of a caller who makes its arguments anew each time
+            _known.clear()
+        _known[(kind, *map(id, arguments))] = (known, arguments)
 
 
 def conv1d(
@@ -236,7 +265,7 @@ def conv1d(
     groups: int = 1,
 ) -> Tensor:
     """As `torch.nn.functional.conv1d`: input [N, C, W] or [C, W], weight [K, C/groups, S]."""
-    return _convolution(1, input, weight, bias, stride, padding, dilation, groups)
+    return convolution(1, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d(
@@ -251,10 +280,11 @@ def conv2d(
     """As `torch.nn.functional.conv2d`: input [N, C, H, W] or [C, H, W], weight [K, C/groups, R, S].
 
     Kernels exist for float32, float64, bfloat16 and float16, on the CPU and on CUDA; what else
-    torch takes, torch computes. Raises what torch raises for arguments that do not fit, and RuntimeError with
-    the kernel's reason where `fastconv.use` names one that does not take the problem.
+    torch takes, and where none of them is known to win, torch computes. Raises what torch raises for
+    arguments that do not fit, and RuntimeError with the kernel's reason where `fastconv.use` names one
+    that does not take the problem.
     """
-    return _convolution(2, input, weight, bias, stride, padding, dilation, groups)
+    return convolution(2, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv3d(
@@ -269,42 +299,50 @@ def conv3d(
     """As `torch.nn.functional.conv3d`: input [N, C, D, H, W] or [C, D, H, W], weight [K, C/groups,
     T, R, S].
     """
-    return _convolution(3, input, weight, bias, stride, padding, dilation, groups)
+    return convolution(3, input, weight, bias, stride, padding, dilation, groups)
 
 
-if _native.lib is not None:
-    _short_conv: Any = torch.ops.fastconv._conv.default._op
-    _packed_conv: Any = torch.ops.fastconv._conv_packed.default._op
-
-
-def conv2d_packed(
+def conv_transpose1d(
     input: Tensor,
     weight: Tensor,
-    bias: Tensor | None,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-    groups: int,
-    cache: int,
-) -> Tensor | None:
-    """`conv2d` without gradients, on the weight packed in `cache` (csrc/torch/pack.h).
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    groups: int = 1,
+    dilation: Ints = 1,
+) -> Tensor:
+    """As `torch.nn.functional.conv_transpose1d`: input [N, C, W] or [C, W], weight [C, K/groups, S]."""
+    return convolution(-1, input, weight, bias, stride, padding, dilation, groups, output_padding)
 
-    None where the call is not of that kind: the caller goes the ordinary way.
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    groups: int = 1,
+    dilation: Ints = 1,
+) -> Tensor:
+    """As `torch.nn.functional.conv_transpose2d`: input [N, C, H, W] or [C, H, W], weight [C,
+    K/groups, R, S]. Kernels, errors: as `conv2d`.
     """
-    known = _known.get((2, stride, padding, dilation, groups))
-    if (
-        known is None
-        or not input.is_cpu
-        or not is_unwatched(input, weight)
-        or input.dim() != 4
-        or needs_grad(input, weight, bias)
-        or weight.is_inference()
-    ):
-        return None
-    try:
-        out: Tensor = _packed_conv(input, weight, bias, known[0], cache, weight._version)
-    except RuntimeError as error:
-        if str(error).startswith("fastconv:"):
-            raise
-        return None
-    return out
+    return convolution(-2, input, weight, bias, stride, padding, dilation, groups, output_padding)
+
+
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    groups: int = 1,
+    dilation: Ints = 1,
+) -> Tensor:
+    """As `torch.nn.functional.conv_transpose3d`: input [N, C, D, H, W] or [C, D, H, W], weight [C,
+    K/groups, T, R, S]. Kernels, errors: as `conv2d`.
+    """
+    return convolution(-3, input, weight, bias, stride, padding, dilation, groups, output_padding)

@@ -57,9 +57,18 @@ def conv(
 
 
 def conv_dgrad(
-    dy: Tensor, w: Tensor, size: Size, stride: Size, padding: Size, dilation: Size, groups: int
+    dy: Tensor,
+    w: Tensor,
+    size: Size,
+    stride: Size,
+    padding: Size,
+    dilation: Size,
+    groups: int,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """The gradient of `conv` by x, of extents `size`: the transposed convolution of dy."""
+    """The gradient of `conv` by x, of extents `size`: the transposed convolution of dy, with a bias
+    by the channels of x.
+    """
     reach = [
         (p - 1) * s - 2 * pad + d * (k - 1) + 1
         for p, s, pad, d, k in zip(
@@ -68,7 +77,7 @@ def conv_dgrad(
     ]
     # Where the last stride does not fit, the input is longer than the outputs tell.
     more = [h - r for h, r in zip(size[2:], reach, strict=True)]
-    out: Tensor = torch.convolution(dy, w, None, stride, padding, dilation, True, more, groups)
+    out: Tensor = torch.convolution(dy, w, bias, stride, padding, dilation, True, more, groups)
     return out
 
 

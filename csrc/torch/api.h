@@ -1,4 +1,4 @@
-// The C functions that Python calls through ctypes (fastconv/_native.py): state, recipes, and caches of packed weights.
+// The C functions that Python calls through ctypes (fastconv/_native.py): state, geometries, and caches of packed weights.
 #pragma once
 
 #include <cstdint>
@@ -48,9 +48,11 @@ using FastconvPrefer = int (*)(int direction, const char* problem, int precision
 /// Who answers from now on; answers given before are forgotten.
 FASTCONV_API void fastconv_set_answers(FastconvWhyNotGuest why_not, FastconvPrefer prefer);
 
-/// The number of a new recipe (torch/recipe.h), or -1 where the table is full.
-FASTCONV_API int64_t fastconv_add_recipe(int64_t spatial, const int64_t* stride, const int64_t* padding,
-                                         const int64_t* dilation, int64_t groups);
+/// The number of a geometry (torch/geometry.h), the same for the same one; -1 where the table is full. `output_padding`
+/// may be null, which stands for zeros.
+FASTCONV_API int64_t fastconv_intern_geometry(int64_t spatial, const int64_t* stride, const int64_t* padding,
+                                              const int64_t* dilation, const int64_t* output_padding, int transposed,
+                                              int64_t groups);
 
 /// A new cache of packed weights (torch/pack.h) for one layer.
 FASTCONV_API int64_t fastconv_new_cache();

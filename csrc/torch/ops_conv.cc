@@ -3,8 +3,8 @@
 // fastconv/ops/conv.py.
 
 #include "torch/convolution.h"
+#include "torch/geometry.h"
 #include "torch/pack.h"
-#include "torch/recipe.h"
 
 namespace fastconv::binding {
 namespace {
@@ -230,19 +230,21 @@ void boxed_conv_choice(StableIValue* stack, uint64_t, uint64_t) {
 void boxed_short_conv(StableIValue* stack, uint64_t, uint64_t) {
   Arguments next(stack);
   const Tensor input = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
-  stack[0] = result(convolution(input, weight, bias, recipe(next.integer()), settings()));
+  stack[0] = result(convolution(input, weight, bias, geometry_of(next.integer()), settings()));
 }
 
 void boxed_conv_packed(StableIValue* stack, uint64_t, uint64_t) {
   Arguments next(stack);
   const Tensor input = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
-  const Geometry& geometry = recipe(next.integer());
-  const int64_t cache = next.integer(), version = next.integer();
+  const Geometry& geometry = geometry_of(next.integer());
+  const int64_t cache = next.integer();
+  next.boolean();  // frozen
+  const int64_t version = next.integer();
   Call call;
   const Shape bias_shape = bias ? shape_of(bias) : Shape();
   if (!understand(shape_of(input), shape_of(weight), bias ? &bias_shape : nullptr, geometry, &call)) {
-    const Operands operands(call, &input, nullptr);
-    if (const ConvPlan plan = select(Direction::kFprop, operands.problem(), call.device, settings()); plan.row) {
+    const Operands operands(call, geometry.transposed ? nullptr : &input, geometry.transposed ? &input : nullptr);
+    if (const ConvPlan plan = select(call.direction, operands.problem(), call.device, settings()); plan.row) {
       const auto packed = cached_packed(cache, version, plan, call, weight);
       Extras extras;
       if (packed) extras.packed = packed_data(*packed);
@@ -256,12 +258,12 @@ void boxed_conv_packed(StableIValue* stack, uint64_t, uint64_t) {
 void boxed_conv_backward(StableIValue* stack, uint64_t, uint64_t) {
   Arguments next(stack);
   const Tensor grad = next.tensor(), input = next.tensor(), weight = next.tensor();
-  const Geometry& geometry = recipe(next.integer());
+  const Geometry& geometry = geometry_of(next.integer());
   const int64_t bits = next.integer();
   const bool mask[3] = {(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
   Ints bias_sizes;
   bias_sizes.count = 1;
-  bias_sizes.values[0] = weight.sizes()[0];
+  bias_sizes.values[0] = geometry.transposed ? weight.sizes()[1] * geometry.groups : weight.sizes()[0];
   Gradients out = backward(grad, input, weight, mask[2] ? &bias_sizes : nullptr, geometry, mask, settings());
   if (out.weight) out.weight = with_strides(std::move(out.weight), gradient_strides(shape_of(weight)));
   stack[0] = result_or_undefined(std::move(out.input));
@@ -283,9 +285,9 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def("conv_pack(Tensor weight, SymInt[] input_size, bool channels_last, " FASTCONV_GEOMETRY
         ", str direction=\"fprop\", str kernel_name=\"\") -> Tensor");
   m.def("conv_choice(Tensor input, Tensor weight, " FASTCONV_GEOMETRY ", str direction=\"fprop\") -> str");
-  m.def("_conv(Tensor input, Tensor weight, Tensor? bias, int recipe) -> Tensor");
-  m.def("_conv_packed(Tensor input, Tensor weight, Tensor? bias, int recipe, int cache, int version) -> Tensor");
-  m.def("_conv_backward(Tensor grad, Tensor input, Tensor weight, int recipe, int mask) -> (Tensor, Tensor, Tensor)");
+  m.def("_conv(Tensor input, Tensor weight, Tensor? bias, int geometry) -> Tensor");
+  m.def("_conv_packed(Tensor input, Tensor weight, Tensor? bias, int geometry, int cache, bool frozen, int version) -> Tensor");
+  m.def("_conv_backward(Tensor grad, Tensor input, Tensor weight, int geometry, int mask) -> (Tensor, Tensor, Tensor)");
 }
 
 void implement(torch::stable::detail::StableLibrary& m) {

@@ -11,6 +11,7 @@ struct Geometry {
   Ints stride, padding, dilation, output_padding;
   int64_t groups = 1;
   bool transposed = false;
+  bool operator==(const Geometry&) const = default;
 };
 
 /// Sizes and strides of one operand, read once.

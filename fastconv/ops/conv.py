@@ -1,24 +1,24 @@
 """The conv family under autograd: fprop, dgrad and wgrad, each one's derivative made of the others.
 
-Two ways lead to the same kernels. In eager an `autograd.Function` with `jvp` and `vmap` calls the
-short ops (`_conv`, `_conv_backward`): forward mode and `torch.func` need the Function. Under a
-compiler, a dispatch mode or for a tensor subclass the public ops are called, whose formula is
-registered: compilers need that. `conv`, `conv_dgrad` and `conv_wgrad` below take the right one.
+Three ways lead to the same kernels, and ops/watch.py says which: an `autograd.Function` with `jvp`
+and `vmap`, which forward mode and `torch.func` need; the public ops, whose formula is registered,
+which compilers and dispatch modes need; and, where reverse mode alone has to know, a Function over
+the short ops (`_conv`, `_conv_backward`), one forward and one backward. `conv`, `conv_transpose`,
+`conv_dgrad` and `conv_wgrad` below take the right one.
 
 Letters: input [N, C, ...], weight [K, C/groups, ...], output [N, K, ...], one to three spatial
-axes.
+axes. A transposed convolution is dgrad: its input is [N, K, ...], its result [N, C, ...].
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd import forward_ad as _forward_ad
 
 from fastconv import _native, _triton
 from fastconv.ops import define as define  # the ops come first
@@ -34,12 +34,23 @@ from fastconv.ops.formulas import (
     grouped,
     into_batch,
     into_channels,
+    transpose_backward,
     wgrad_backward,
 )
 from fastconv.ops.layout import dense_strides
+from fastconv.ops.watch import OP, SHORT, TORCH, way_of
 
-__all__ = ["Geometry", "conv", "conv_dgrad", "conv_wgrad", "recipe_of"]
-
+__all__ = [
+    "Geometry",
+    "Interned",
+    "apply_short",
+    "conv",
+    "conv_dgrad",
+    "conv_transpose",
+    "conv_wgrad",
+    "interned",
+    "transposed_size",
+]
 
 _call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
 _call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
@@ -50,50 +61,44 @@ if _native.lib is not None:
         torch.ops.fastconv._conv_backward
     )
 
-_recipes: dict[Geometry, int] = {}
+
+class Interned(NamedTuple):
+    """A geometry as the op library knows it."""
+
+    number: int
+    geometry: Geometry
+    #: Of a transposed convolution; None for a plain one.
+    output_padding: tuple[int, ...] | None
 
 
-def recipe_of(geometry: Geometry) -> int:
-    """The number under which the op library knows the geometry; -1 where its table is full, or
-    where there is no library.
+_interned: dict[tuple[Geometry, tuple[int, ...] | None], Interned] = {}
+
+
+def interned(geometry: Geometry, output_padding: tuple[int, ...] | None = None) -> Interned | None:
+    """The geometry by its number, of a transposed convolution where there is an output padding; None
+    where the library's table is full, or where there is no library.
     """
-    known = _recipes.get(geometry)
-    if known is not None:
+    key = (geometry, output_padding)
+    known = _interned.get(key)
+    if known is not None or _native.lib is None:
         return known
-    if _native.lib is None:
-        return -1
     axes = len(geometry.stride)
     array = ctypes.c_int64 * axes
     number = int(
-        _native.lib.fastconv_add_recipe(
+        _native.lib.fastconv_intern_geometry(
             axes,
             array(*geometry.stride),
             array(*geometry.padding),
             array(*geometry.dilation),
+            None if output_padding is None else array(*output_padding),
+            output_padding is not None,
             geometry.groups,
         )
     )
-    if number >= 0:
-        _recipes[geometry] = number
-    return number
-
-
-def is_plain() -> bool:
-    """True where neither a transform, a dispatch mode nor forward-mode AD watches the call."""
-    return not (
-        torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-        or _forward_ad._current_level >= 0
-    )
-
-
-def _is_watched(*tensors: Tensor | None) -> bool:
-    """Whether the call has to go through the public ops, where modes and subclasses see it."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or any(t is not None and type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
-    )
+    if number < 0:
+        return None
+    known = _interned[key] = Interned(number, geometry, output_padding)
+    return known
 
 
 def _for_compiler(x: Tensor) -> bool:
@@ -250,31 +255,30 @@ class _Wgrad(Function):
 
 
 class ShortConv(Function):
-    """conv in eager with nothing but reverse mode watching: one op forward, one op backward."""
+    """Plain or transposed, with nothing but reverse mode watching: one op forward, one backward."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, recipe: int, geometry: Geometry
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, known: Interned) -> Tensor:
         ctx.save_for_backward(x, w)
-        ctx.recipe = recipe
-        ctx.geometry = geometry
-        return _call_short_conv(x, w, b, recipe)
+        ctx.known = known
+        return _call_short_conv(x, w, b, known.number)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, w = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        if torch.is_grad_enabled() or not is_plain():
-            return (*conv_backward(_hybrid, dy, x, w, ctx.geometry, needs), None, None)
+        number, geometry, output_padding = ctx.known
+        if torch.is_grad_enabled() or way_of(dy, x, w) != SHORT:
+            formula = conv_backward if output_padding is None else transpose_backward
+            return (*formula(_hybrid, dy, x, w, geometry, needs), None)
         mask = needs[0] + 2 * needs[1] + 4 * needs[2]
-        return (*_call_short_backward(dy, x, w, ctx.recipe, mask), None, None)
+        return (*_call_short_backward(dy, x, w, number, mask), None)
 
 
 _apply_conv: Callable[..., Tensor] = _Conv.apply
 _apply_dgrad: Callable[..., Tensor] = _Dgrad.apply
 _apply_wgrad: Callable[..., Tensor] = _Wgrad.apply
-_apply_short: Callable[..., Tensor] = ShortConv.apply
+apply_short: Callable[..., Tensor] = ShortConv.apply
 
 
 def conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
@@ -283,18 +287,52 @@ def conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
     Under autocast the operands are expected to be cast already. Raises RuntimeError in torch's
     words where the arguments do not fit each other.
     """
-    if _is_watched(x, w, b):
+    way = way_of(x, w, b)
+    if way in (OP, TORCH):
         if _for_compiler(x):
             return triton_ops.conv(x, w, b, geometry)
         return _call_conv(x, w, b, *geometry)
-    if is_plain() and _native.serves(x) and (recipe := recipe_of(geometry)) >= 0:
-        return _apply_short(x, w, b, recipe, geometry)
+    if way == SHORT and _native.serves(x) and (known := interned(geometry)) is not None:
+        return apply_short(x, w, b, known)
     return _apply_conv(x, w, b, geometry)
+
+
+def transposed_size(x: Size, w: Size, geometry: Geometry, output_padding: Size) -> tuple[int, ...]:
+    """The sizes of a transposed convolution's result, from those of its input and weight."""
+    stride, padding, dilation, groups = geometry
+    return (
+        x[0],
+        w[1] * groups,
+        *(
+            (x[i + 2] - 1) * s - 2 * p + d * (w[i + 2] - 1) + more + 1
+            for i, (s, p, d, more) in enumerate(
+                zip(stride, padding, dilation, output_padding, strict=True)
+            )
+        ),
+    )
+
+
+def conv_transpose(
+    x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry, output_padding: tuple[int, ...]
+) -> Tensor:
+    """The transposed convolution of `x` [N, K, ...] with `w` [K, C/groups, ...]: dgrad, with a bias
+    by C. `output_padding` is expected below the stride.
+    """
+    way = way_of(x, w, b)
+    if way == SHORT and _native.serves(x):
+        known = interned(geometry, output_padding)
+        if known is not None:
+            return apply_short(x, w, b, known)
+    size = transposed_size(x.shape, w.shape, geometry, output_padding)
+    if way in (OP, TORCH) and not _for_compiler(x):
+        return _call_conv_dgrad(x, w, b, size, *geometry)
+    out = conv_dgrad(x, w, size, geometry)
+    return out if b is None else out + b.reshape(-1, *(1,) * (x.dim() - 2))
 
 
 def conv_dgrad(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
     """The gradient of `conv` by its input, of extents `size`, from `dy` [N, K, ...]."""
-    if _is_watched(dy, w):
+    if way_of(dy, w) in (OP, TORCH):
         if _for_compiler(dy):
             return triton_ops.conv_dgrad(dy, w, size, geometry)
         return _call_conv_dgrad(dy, w, None, size, *geometry)
@@ -303,7 +341,7 @@ def conv_dgrad(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
 
 def conv_wgrad(dy: Tensor, x: Tensor, size: Size, stride: Size, geometry: Geometry) -> Tensor:
     """The gradient of `conv` by its weight, of extents `size` and exactly the strides `stride`."""
-    if _is_watched(dy, x):
+    if way_of(dy, x) in (OP, TORCH):
         if _for_compiler(dy):
             return triton_ops.conv_wgrad(dy, x, size, stride, geometry)
         return _call_conv_wgrad(dy, x, size, stride, *geometry)

@@ -56,8 +56,8 @@ def _choice(
         return "torch: the operands do not fit each other"
     layout = layout_of(input)
     p = problem_of(input.shape, weight.shape, size, geometry, input.dtype, (layout, layout))
-    row = portable.row_for(direction, p, input.device, "", True)  # type: ignore[arg-type]
-    return "torch: no kernel takes it here" if row is None else row.name
+    row = portable.row_for(direction, p, input.device, "", False)  # type: ignore[arg-type]
+    return "torch: no kernel is known to win here" if row is None else row.name
 
 
 def _guest_forward(

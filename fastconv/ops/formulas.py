@@ -54,6 +54,14 @@ def dgrad_backward(
     )
 
 
+def transpose_backward(
+    calls: Family, dx: Tensor, y: Tensor, w: Tensor, geometry: Geometry, needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of a transposed convolution of `y` with a bias, by dgrad's."""
+    bias = sum_pixels(dx) if needs[2] else None
+    return (*dgrad_backward(calls, dx, y, w, geometry, needs), bias)
+
+
 def wgrad_backward(
     calls: Family, ddw: Tensor, dy: Tensor, x: Tensor, geometry: Geometry, needs: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None]:

@@ -142,7 +142,7 @@ def forward_on_triton(
     size: Size,
     geometry: Geometry,
     name: str = "",
-    must_run: bool = True,
+    must_run: bool = False,
     scale: Tensor | None = None,
     residual: Tensor | None = None,
     activation: str = "none",
@@ -179,7 +179,7 @@ def wgrad_on_triton(
     strides: Size,
     geometry: Geometry,
     name: str = "",
-    must_run: bool = True,
+    must_run: bool = False,
 ) -> Tensor | None:
     """wgrad, of sizes `size` and exactly `strides`; None where torch's kernel is to run."""
     if not _fit(grad, input):
@@ -211,18 +211,21 @@ def conv(
     activation: str = "none",
     packed: Tensor | None = None,
 ) -> Tensor:
-    """As torch.ops.fastconv.conv; torch's kernel serves what no row takes."""
+    """As torch.ops.fastconv.conv; torch's kernel serves where no row is known to win, and, with an
+    epilogue, where none takes it.
+    """
     geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
     epilogue = (scale, residual, activation)
+    fused = scale is not None or residual is not None or activation != "none"
     size = output_size(input.shape, weight.shape, geometry)
     if size is not None:
         out = forward_on_triton(
-            "fprop", input, weight, bias, size, geometry, kernel_name, True, *epilogue
+            "fprop", input, weight, bias, size, geometry, kernel_name, fused, *epilogue
         )
         if out is not None:
             return out
     policy.note_kernel("fprop", None)
-    if epilogue == (None, None, "none"):
+    if not fused:
         return reference.conv(input, weight, bias, *geometry)
     sums = reference.conv(input, weight, None, *geometry)
     return reference.epilogue(sums, bias, *epilogue)
@@ -246,15 +249,18 @@ def conv_dgrad(
     """As torch.ops.fastconv.conv_dgrad."""
     geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
     epilogue = (scale, residual, activation)
+    fused = scale is not None or residual is not None or activation != "none"
     size = list(input_size)
     if output_size(size, weight.shape, geometry) != list(grad.shape):
         raise RuntimeError("fastconv: conv_dgrad: grad does not have the sizes of conv's output")
     out = forward_on_triton(
-        "dgrad", grad, weight, bias, size, geometry, kernel_name, True, *epilogue
+        "dgrad", grad, weight, bias, size, geometry, kernel_name, fused, *epilogue
     )  # fmt: skip
     if out is not None:
         return out
     policy.note_kernel("dgrad", None)
+    if not fused:
+        return reference.conv_dgrad(grad, weight, size, *geometry, bias=bias)
     sums = reference.conv_dgrad(grad, weight, size, *geometry)
     return reference.epilogue(sums, bias, *epilogue)
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from fastconv.ops import define as define  # the ops come first
+from fastconv.ops.autocast import cast, cast_weight
 from fastconv.ops.formulas import (
     Family,
     Geometry,
     Size,
     conv_backward,
-    dgrad_backward,
-    sum_pixels,
+    transpose_backward,
     wgrad_backward,
 )
 from fastconv.ops.layout import (
@@ -26,7 +26,7 @@ from fastconv.ops.layout import (
     strides_like_channels_last,
 )
 
-__all__ = ["autocast_to"]
+__all__ = ["fake_conv", "fake_dgrad"]
 
 _call_conv: Callable[..., Tensor] = torch.ops.fastconv.conv
 _call_conv_dgrad: Callable[..., Tensor] = torch.ops.fastconv.conv_dgrad
@@ -84,8 +84,7 @@ def _dgrad_op_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
         raise RuntimeError(_NO_FUSED_GRADIENT.format("conv_dgrad"))
     dy, w = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    bias = sum_pixels(ddx) if needs[2] else None
-    return (*dgrad_backward(_public, ddx, dy, w, ctx.geometry, needs), bias, *(None,) * 10)
+    return (*transpose_backward(_public, ddx, dy, w, ctx.geometry, needs), *(None,) * 10)
 
 
 def _wgrad_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -100,7 +99,7 @@ def _wgrad_op_backward(ctx: Any, ddw: Tensor) -> tuple[Tensor | None, ...]:
     return (*wgrad_backward(_public, ddw, dy, x, ctx.geometry, needs), *(None,) * 7)
 
 
-def _fake_conv(
+def fake_conv(
     x: Tensor,
     w: Tensor,
     b: Tensor | None,
@@ -126,7 +125,7 @@ def _fake_conv(
     return x.new_empty_strided(size, dense_strides(size, last))
 
 
-def _fake_dgrad(
+def fake_dgrad(
     dy: Tensor,
     w: Tensor,
     b: Tensor | None,
@@ -158,32 +157,28 @@ def _fake_pack(w: Tensor, *_: object) -> Tensor:
 def _autocast(name: str, tensors: int, device: str) -> Callable[..., Tensor]:
     """The op with its leading tensors in the autocast dtype; float64 is left alone."""
     op = getattr(torch.ops.fastconv, name).default
+    weighted = name != "conv_wgrad"
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
     def run(*args: Any, **kwargs: Any) -> Tensor:
         dtype = torch.get_autocast_dtype(device)
-        cast = [a if i >= tensors else autocast_to(a, dtype) for i, a in enumerate(args)]
+        given = [a if i >= tensors else cast(a, dtype) for i, a in enumerate(args)]
+        if weighted:
+            given[1] = cast_weight(args[1], dtype)
         for key in ("bias", "scale", "residual"):
             if kwargs.get(key) is not None:
-                kwargs[key] = autocast_to(kwargs[key], dtype)
+                kwargs[key] = cast(kwargs[key], dtype)
         with torch._C._ExcludeDispatchKeyGuard(keys):
-            out: Tensor = op(*cast, **kwargs)
+            out: Tensor = op(*given, **kwargs)
         return out
 
     return run
 
 
-def autocast_to(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What autocast hands to a convolution for `tensor`."""
-    if tensor is None or not tensor.is_floating_point() or tensor.dtype == torch.float64:
-        return tensor
-    return tensor.to(dtype)
-
-
 def _register() -> None:
     library = torch.library
-    library.register_fake("fastconv::conv", _fake_conv)
-    library.register_fake("fastconv::conv_dgrad", _fake_dgrad)
+    library.register_fake("fastconv::conv", fake_conv)
+    library.register_fake("fastconv::conv_dgrad", fake_dgrad)
     library.register_fake("fastconv::conv_wgrad", _fake_wgrad)
     library.register_fake("fastconv::conv_bias_grad", _fake_bias_grad)
     library.register_fake("fastconv::conv_pack", _fake_pack)
