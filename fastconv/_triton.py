@@ -1,8 +1,7 @@
-"""Whether Triton's kernels can run here, and their rows made known to the op library."""
+"""Whether Triton's kernels can run here, and their rows."""
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib.util
 import os
@@ -10,25 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fastconv import _cuda, _native
-from fastconv.problem import DIRECTIONS, ConvProblem
+from fastconv import _cuda
 
 if TYPE_CHECKING:
     from fastconv.triton import Row
 
-__all__ = [
-    "announce",
-    "device_types",
-    "is_installed",
-    "is_interpreted",
-    "register",
-    "rows",
-    "why_not",
-]
-
-_NUMERICS = ("exact", "winograd_f2", "winograd_f4", "tf32")
-_PRECISIONS = ("exact", "high", "fast")
-_KEEP, _TORCH = -1, -2  # answers that are no row: see FastconvPrefer in csrc/torch/api.h
+__all__ = ["device_types", "is_installed", "is_interpreted", "rows", "why_not"]
 
 
 @functools.cache
@@ -87,84 +73,3 @@ def rows() -> tuple[Row, ...]:
     from fastconv import triton
 
     return triton.ROWS
-
-
-# The op library asks these two for rows it does not have itself (csrc/torch/guest.h).
-
-
-def _why_not_on(name: str, on_cuda: bool, problem: str) -> str | None:
-    from fastconv.triton import choice
-
-    device = "cuda" if on_cuda else "cpu"
-    if why_not() is not None:
-        return why_not()
-    if device not in device_types():
-        return "Triton's kernels take CUDA tensors (on the CPU with TRITON_INTERPRET=1 alone)"
-    row = choice.find(name)
-    assert row is not None
-    return choice.why_not(row, ConvProblem.decode(problem))
-
-
-def _prefer(
-    direction: int, problem: str, precision: int, allow_tf32: int, must_win: int, own: bytes
-) -> int:
-    if why_not() is not None:
-        return _KEEP
-    from fastconv import plan
-
-    before = own.decode() or None
-    name = plan.preferred(
-        DIRECTIONS[direction],
-        ConvProblem.decode(problem),
-        _PRECISIONS[precision],
-        bool(allow_tf32),
-        bool(must_win),
-        before,
-    )
-    if name == before:
-        return _KEEP
-    if name is None:
-        return _TORCH
-    register()
-    assert _native.lib is not None
-    return int(_native.lib.fastconv_find_kernel(name.encode(), ctypes.byref(ctypes.c_int())))
-
-
-@functools.cache
-def register() -> dict[str, int]:
-    """The index of each row in the table of names, which has them from now on."""
-    return {
-        row.name: _native.state.fastconv_add_guest(
-            row.name.encode(), DIRECTIONS.index(row.direction), _NUMERICS.index(row.numerics)
-        )
-        for row in rows()
-    }
-
-
-def announce() -> None:
-    """Has the op library ask, and ask again what it asked before."""
-    if _native.lib is not None and is_installed():
-        _native.lib.fastconv_set_answers(*_ANSWERS)
-
-
-if _native.lib is not None and is_installed():
-
-    def _answer_why_not(name: bytes, on_cuda: int, problem: bytes, text: int, size: int) -> int:
-        reason = _why_not_on(name.decode(), bool(on_cuda), problem.decode())
-        if reason is None:
-            return 0
-        words = reason.encode()[: size - 1] + b"\0"
-        ctypes.memmove(text, words, len(words))
-        return 1
-
-    def _answer_prefer(
-        direction: int, problem: bytes, precision: int, allow_tf32: int, must_win: int, own: bytes
-    ) -> int:
-        return _prefer(direction, problem.decode(), precision, allow_tf32, must_win, own)
-
-    # Kept for as long as the library may call them.
-    _ANSWERS = (
-        _native.WhyNotGuest(_answer_why_not),
-        _native.Prefer(_answer_prefer),
-    )
-    announce()

@@ -8,14 +8,7 @@ import platform
 import torch
 
 from fastconv import _cuda, _native, _triton, registry
-
-
-def version() -> str:
-    """fastconv's version; "unknown" where it was not installed."""
-    try:
-        return importlib.metadata.version("fastconv")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+from fastconv._version import version
 
 
 def _op_library() -> str:

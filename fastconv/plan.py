@@ -6,8 +6,9 @@ The CUDA rows choose among themselves (csrc/conv/choice.cc), and so do Triton's
 
 from __future__ import annotations
 
-from fastconv import tune
-from fastconv.problem import ConvProblem, Direction
+from fastconv import plans
+from fastconv.problem_text import Problem
+from fastconv.words import why_too_inexact
 
 __all__ = ["preferred"]
 
@@ -20,8 +21,8 @@ def _is_last_resort(name: str) -> bool:
 
 
 def preferred(
-    direction: Direction,
-    p: ConvProblem,
+    direction: str,
+    p: Problem,
     precision: str = "high",
     allow_tf32: bool = False,
     must_win: bool = False,
@@ -34,17 +35,18 @@ def preferred(
     """
     from fastconv.triton import choice
 
-    measured = tune.measured(direction, p)
+    measured = plans.measured(direction, p)
     if measured is not None:
         allowed = {
             name: time
             for name, time in measured.microseconds.items()
-            if choice.why_not_numerics(measured.numerics[name], p, precision, allow_tf32) is None
-            and (must_win or name != tune.TORCH)
+            if why_too_inexact(measured.numerics[name], p.transform_depth, precision, allow_tf32)
+            is None
+            and (must_win or name != plans.TORCH)
         }
         if allowed:
             fastest = min(allowed, key=allowed.__getitem__)
-            return None if fastest == tune.TORCH else fastest
+            return None if fastest == plans.TORCH else fastest
     row = choice.choose(direction, p, precision, allow_tf32, must_win)
     if row is None:
         return own

@@ -8,14 +8,13 @@ import difflib
 import os
 from collections.abc import Iterator
 
-from fastconv import _cuda, _native, _triton
+from fastconv import _cuda, _native, python_rows
+from fastconv.problem import DIRECTIONS
+from fastconv.words import PRECISIONS
 
 __all__ = ["get_precision", "last_kernel", "precision", "set_precision", "tell_tf32", "use"]
 
-_LEVELS = ("exact", "high", "fast")
-
-
-_DIRECTIONS = ("fprop", "dgrad", "wgrad")
+_DIRECTIONS: tuple[str, ...] = DIRECTIONS
 
 
 def _find(name: str) -> tuple[int, int]:
@@ -23,7 +22,7 @@ def _find(name: str) -> tuple[int, int]:
     state = _native.state
     direction = ctypes.c_int()
     index = state.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
-    if index < 0 and _triton.register():  # from now on the table has Triton's rows too
+    if index < 0 and python_rows.register():  # from now on the table has Triton's rows too
         index = state.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
     if index < 0:
         names: list[str] = []
@@ -82,9 +81,9 @@ def note_kernel(direction: str, name: str | None) -> None:
 
 
 def _level(name: str) -> int:
-    if name not in _LEVELS:
-        raise ValueError(f"precision has to be one of {', '.join(_LEVELS)}, got {name!r}")
-    return _LEVELS.index(name)
+    if name not in PRECISIONS:
+        raise ValueError(f"precision has to be one of {', '.join(PRECISIONS)}, got {name!r}")
+    return PRECISIONS.index(name)
 
 
 @contextlib.contextmanager
@@ -117,7 +116,7 @@ def tell_tf32() -> None:
 
 def get_precision() -> str:
     """What holds for this thread now."""
-    return _LEVELS[_native.state.fastconv_get_precision()]
+    return PRECISIONS[_native.state.fastconv_get_precision()]
 
 
 def _apply_environment() -> None:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
-from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any
 
-from fastconv import _cuda, _triton
-from fastconv.problem import ConvProblem, Direction
+from fastconv import _cuda, _triton, families
+from fastconv._tables import DEVICES, Device, Table, built_core, core, module, table
+from fastconv.families.record import Family
+from fastconv.problem_text import Problem
+from fastconv.words import PRECISIONS
 
-#: Whose rows: the processor's, a GPU's, or a GPU's as tests run them, thread by thread on the CPU.
-Device = Literal["cpu", "cuda", "cuda_on_cpu"]
-DEVICES: tuple[Device, ...] = ("cpu", "cuda", "cuda_on_cpu")
+__all__ = [
+    "DEVICES",
+    "Device",
+    "Kernel",
+    "Table",
+    "built_core",
+    "chosen",
+    "core",
+    "find",
+    "kernels",
+    "module",
+    "table",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,73 +38,34 @@ class Kernel:
 
     name: str
     target: str
-    direction: Direction
+    direction: str
     numerics: str
     algorithm: str
     reason: str | None
     auto_reason: str | None
     device: Device = "cpu"
 
-
-def core() -> ModuleType | None:
-    """The native module ``fastconv._core``, or None where it was not built."""
-    try:
-        return importlib.import_module("fastconv._core")
-    except ImportError:
-        return None
-
-
-def built_core() -> ModuleType:
-    """As ``core``.
-
-    Raises:
-        RuntimeError: where the native module was not built.
-    """
-    module = core()
-    if module is None:
-        raise RuntimeError(
-            "fastconv was installed without its native kernels (no C++ compiler was found); "
-            "install a compiler and run `pip install --force-reinstall --no-deps fastconv`"
-        )
-    return module
-
-
-def module(device: Device = "cpu") -> ModuleType:
-    """The native module that runs the device's rows on NumPy arrays.
-
-    Raises:
-        RuntimeError: where it was not built; a GPU's rows run through torch alone.
-    """
-    if device == "cpu":
-        return built_core()
-    if device == "cuda":
-        raise RuntimeError("the kernels of device 'cuda' take torch's tensors, not NumPy arrays")
-    try:
-        return importlib.import_module("fastconv._cuda_on_cpu")
-    except ImportError:
-        raise RuntimeError(
-            "fastconv._cuda_on_cpu was not built: `pip install --editable` builds it, for tests"
-        ) from None
+    @property
+    def family(self) -> str:
+        """What its name begins with."""
+        return self.name.partition("_")[0]
 
 
 def _why_no_cuda() -> str | None:
     """Why no CUDA row can run here: the build, torch, or the machine; None where one can."""
-    if not built_core().cuda.built:
+    if not module("cuda").built:
         return "fastconv was built without CUDA kernels (no nvcc was found)"
     return _cuda.why_not()
 
 
-def _answers(device: Device) -> tuple[Any, dict[str, Any], str | None]:
-    """What answers for a device's rows, what it has to be told, and why none of them runs."""
-    if device == "cpu":
-        return built_core(), {}, None
-    if device == "cuda_on_cpu":
-        return module(device), {}, None
+def _told(device: Device) -> tuple[dict[str, Any], str | None]:
+    """What a device's tables have to be told, and why none of their rows runs."""
+    if device != "cuda":
+        return {}, None
     reason = _why_no_cuda()
     if reason is not None:
-        return built_core().cuda, {}, reason
-    told = {"capability": _cuda.capability(), "allow_tf32": _cuda.allows_tf32()}
-    return built_core().cuda, told, None
+        return {}, reason
+    return {"capability": _cuda.capability(), "allow_tf32": _cuda.allows_tf32()}, None
 
 
 def _answered(row: Any, reason: str | None, auto_reason: str | None, device: Device) -> Kernel:
@@ -111,10 +83,11 @@ def _answered(row: Any, reason: str | None, auto_reason: str | None, device: Dev
 
 
 def kernels(
-    problem: ConvProblem | str | None = None,
-    direction: Direction | None = None,
+    problem: Problem | str | None = None,
+    direction: str | None = None,
     precision: str = "high",
     device: Device = "cpu",
+    family: str | None = None,
 ) -> list[Kernel]:
     """Every kernel in the order of choice, each with its reason against ``problem``.
 
@@ -122,26 +95,53 @@ def kernels(
     none.
 
     Args:
-        problem: a ``ConvProblem`` or its text.
+        problem: a ``ConvProblem``, another family's problem, or its text.
         direction: ``"fprop"``, ``"dgrad"`` or ``"wgrad"``; None lists all.
         precision: how far ``auto`` may go, see ``fastconv.precision``.
         device: ``"cpu"`` or ``"cuda"``: the current GPU, whose rows are listed on every machine,
             with the reason why they do not run.
+        family: the kernels of one family alone; None takes the problem's, or all.
 
     Raises:
-        ValueError: for text that is no problem, and for an unknown direction, precision or device.
+        ValueError: for text that is no problem, and for an unknown direction, precision, device or
+            family.
     """
-    if direction not in (None, "fprop", "dgrad", "wgrad"):
-        raise ValueError(f"direction is {direction!r}; it must be 'fprop', 'dgrad' or 'wgrad'")
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}; it must be 'cpu' or 'cuda'")
-    triton = _triton_kernels(problem, direction, precision) if device == "cuda" else []
-    if core() is None:
-        return triton
-    answers, told, none_runs = _answers(device)
-    text = problem.encode() if isinstance(problem, ConvProblem) else problem
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; it must be 'exact', 'high' or 'fast'")
+    asked = families.all() if family is None else (families.named(family),)
+    if problem is not None:
+        asked = (families.of(problem),)
+    if direction is not None and not any(direction in each.directions for each in asked):
+        known = " or ".join(repr(name) for each in asked[:1] for name in each.directions)
+        raise ValueError(f"direction is {direction!r}; it must be {known}")
+    found: list[Kernel] = []
+    for each in asked:
+        if core() is not None:
+            found += _native_kernels(each, problem, direction, precision, device)
+        if device == "cuda":
+            found += _triton_kernels(each, problem, direction, precision)
+    return found
+
+
+def _native_kernels(
+    family: Family,
+    problem: Problem | str | None,
+    direction: str | None,
+    precision: str,
+    device: Device,
+) -> list[Kernel]:
+    """As `kernels`, a family's native rows alone."""
+    answers = table(family.name, device)
+    if answers is None:
+        return []
+    told, none_runs = _told(device)
+    text = problem.encode() if isinstance(problem, Problem) else problem
     found = []
-    for row in answers.conv_rows():
+    reason: str | None
+    auto_reason: str | None
+    for row in answers.rows():
         if direction not in (None, row.direction):
             continue
         if none_runs is not None:
@@ -156,20 +156,18 @@ def kernels(
             reason = answers.why_not(row.name, text, **told)
             auto_reason = answers.why_not_auto(row.name, text, precision, **told)
         found.append(_answered(row, reason, auto_reason, device))
-    return found + triton
+    return found
 
 
 def _triton_kernels(
-    problem: ConvProblem | str | None, direction: Direction | None, precision: str
+    family: Family, problem: Problem | str | None, direction: str | None, precision: str
 ) -> list[Kernel]:
-    """As `kernels`, Triton's rows alone."""
-    if precision not in ("exact", "high", "fast"):
-        raise ValueError(f"precision is {precision!r}; it must be 'exact', 'high' or 'fast'")
-    p = ConvProblem.decode(problem) if isinstance(problem, str) else problem
+    """As `kernels`, a family's rows of Triton's alone."""
+    p = families.decode(problem) if isinstance(problem, str) else problem
     none_runs = _triton.why_not()
     found = []
     for row in _triton.rows():
-        if direction not in (None, row.direction):
+        if row.family != family.name or direction not in (None, row.direction):
             continue
         reason = auto_reason = none_runs
         if reason is None and p is not None:
@@ -182,7 +180,7 @@ def _triton_kernels(
 
 
 def find(name: str) -> Kernel:
-    """The kernel of that name, of any device.
+    """The kernel of that name, of any family and device.
 
     Raises:
         ValueError: with the nearest names, where there is no such kernel.
@@ -196,33 +194,22 @@ def find(name: str) -> Kernel:
 
 
 def chosen(
-    problem: ConvProblem,
-    direction: Direction,
+    problem: Problem,
+    direction: str,
     precision: str = "high",
     must_win: bool = False,
     device: Device = "cpu",
 ) -> str | None:
     """The kernel ``auto`` takes for ``problem``; None where torch's own is to run."""
+    family = families.of(problem)
     own: str | None = None
-    if core() is not None:
-        answers, told, none_runs = _answers(device)
+    answers = None if core() is None else table(family.name, device)
+    if answers is not None:
+        told, none_runs = _told(device)
         if none_runs is None:
-            own = cast(
-                "str | None",
-                answers.choose(direction, problem.encode(), precision, must_win, **told),
-            )
+            own = answers.choose(direction, problem.encode(), precision, must_win, **told)
     if device == "cuda" and _triton.why_not() is None:
         from fastconv import plan
 
         return plan.preferred(direction, problem, precision, _cuda.allows_tf32(), must_win, own)
     return own
-
-
-def refusals(problem: ConvProblem, direction: Direction, device: Device = "cpu") -> str:
-    """The problem's line and each kernel's reason: the text of every "does not fit" error."""
-    lines = [f"{direction} of {problem.encode()}:"]
-    lines += [
-        f"  {kernel.name}: {kernel.reason or 'takes it'}"
-        for kernel in kernels(problem, direction, device=device)
-    ]
-    return "\n".join(lines)

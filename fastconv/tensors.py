@@ -1,17 +1,30 @@
-"""From torch's tensors to the problem record."""
+"""Between torch's tensors and problem records."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastconv.problem import ConvProblem
+from fastconv.problem_text import Problem
 
-__all__ = ["DTYPES", "layout_of", "lifted", "problem_of"]
+__all__ = [
+    "DTYPES",
+    "TORCH_DTYPES",
+    "axes_of",
+    "drawn",
+    "in_layout",
+    "layout_of",
+    "lifted",
+    "problem_of",
+]
 
+#: The names of torch's dtypes, and the way back: the one table of them.
 DTYPES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
+TORCH_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 
 def lifted(t: Tensor) -> Tensor:
@@ -53,3 +66,35 @@ def problem_of(
     ):
         values |= dict(zip(names, triple, strict=True))
     return ConvProblem(**values, dtype=DTYPES[dtype], x_layout=layouts[0], y_layout=layouts[1])
+
+
+def axes_of(p: Problem) -> int:
+    """How many spatial axes torch is given: 2 for a problem without depth, as torch itself takes
+    1-d ones.
+    """
+    return 2 if p.is_2d else 3
+
+
+def in_layout(t: Tensor, layout: str) -> Tensor:
+    """``t`` [N, C, ...] of two or three axes dense in the layout: itself, or a copy."""
+    last = torch.channels_last if t.dim() == 4 else torch.channels_last_3d
+    return t.contiguous(memory_format=last if layout == "nhwc" else torch.contiguous_format)
+
+
+def drawn(
+    p: Problem, operands: Iterable[Any], device: torch.device | str = "cpu", seed: int = 0
+) -> dict[str, Tensor]:
+    """Activations and weights of a problem by name, uniform in [-1, 1] and rounded to its dtype, with
+    the axes that torch is given and in the problem's layouts; a weight lies as x does.
+
+    Args:
+        operands: `fastconv.families.record.Operand` each.
+    """
+    generator = torch.Generator(device=device).manual_seed(seed)
+    found = {}
+    for operand in operands:
+        outer, axes = operand.extents(p)[:2], operand.extents(p)[-axes_of(p) :]
+        t = torch.rand((*outer, *axes), generator=generator, device=device, dtype=torch.float32)
+        layout = p.layout(operand.side) if operand.kind == "activation" else p.x_layout
+        found[operand.name] = in_layout((t * 2 - 1).to(TORCH_DTYPES[p.dtype]), layout)
+    return found

@@ -7,14 +7,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv import _core as core
 from fastconv import registry
+from fastconv.families import conv as reference
 from fastconv.problem import ConvProblem
-from fastconv.testing import inputs, reference, shapes, tolerance
+from fastconv.testing import check, inputs, shapes, tolerance
 
 CASES = [
     case
-    for case in shapes.basic() + shapes.caches()
+    for case in shapes.basic("conv") + shapes.caches("conv")
     if case.problem.dtype in ("f32", "f64") and case.problem.N
 ]
 UNIT_STRIDE = [
@@ -22,30 +22,25 @@ UNIT_STRIDE = [
     for case in CASES
     if (case.problem.stride_d, case.problem.stride_h, case.problem.stride_w) == (1, 1, 1)
 ]
-RUNNABLE = [kernel for kernel in registry.kernels() if kernel.reason is None]
+CORE = registry.table("conv")
+RUNNABLE = [kernel for kernel in registry.kernels(family="conv") if kernel.reason is None]
 
 
 def run(kernel: registry.Kernel, p: ConvProblem, data: inputs.Operands) -> float:
     """The inner product that ``kernel``'s result gives."""
-    x = inputs.to_layout(inputs.to_bits(data.x, p.dtype), p.x_layout)
-    dy = inputs.to_layout(inputs.to_bits(data.dy, p.dtype), p.y_layout)
-    w = inputs.to_bits(data.w, p.dtype)
+    out = check.run(kernel, p, data)
     if kernel.direction == "wgrad":
-        return float(
-            (core.wgrad(kernel.name, p.encode(), x, dy).reshape(data.w.shape) * data.w).sum()
-        )
-    if kernel.direction == "fprop":
-        y = core.fprop(kernel.name, p.encode(), x, w)
-        return float((y.reshape(dy.shape).astype(float) * dy).sum())
-    dx = core.dgrad(kernel.name, p.encode(), dy, w)
-    return float((dx.reshape(x.shape).astype(float) * x).sum())
+        return float((out.reshape(data.w.shape) * data.w).sum())
+    side, other = ("y", data.dy) if kernel.direction == "fprop" else ("x", data.x)
+    other = inputs.to_layout(other, p.layout(side))
+    return float((out.reshape(other.shape).astype(float) * other).sum())
 
 
 @pytest.mark.parametrize("kernel", RUNNABLE, ids=lambda kernel: kernel.name)
 def test_adjoint(kernel: registry.Kernel) -> None:
     for case in CASES:
         p = case.problem
-        if core.why_not(kernel.name, p.encode()):
+        if CORE.why_not(kernel.name, p.encode()):
             continue
         data = inputs.operands(p, integers=True, seed=3)
         want = float((reference.fprop(p, data.x, data.w) * data.dy).sum())
@@ -70,7 +65,7 @@ def test_the_oracle_is_its_own_adjoint(case: shapes.Case) -> None:
 def test_adjoint_problem(case: shapes.Case) -> None:
     """With unit stride, dgrad is the fprop of the adjoint problem with the filter turned."""
     p = case.problem
-    a = ConvProblem.decode(core.adjoint(p.encode()))
+    a = ConvProblem.decode(CORE.adjoint(p.encode()))
     data = inputs.operands(p, integers=True, seed=5)
     turned = data.w.reshape(p.groups, p.K_per_group, p.C_per_group, p.T, p.R, p.S)[
         ..., ::-1, ::-1, ::-1

@@ -9,22 +9,34 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv import registry
-from fastconv.problem import DIRECTIONS, ELEMENT_SIZE, ConvProblem
+from fastconv import families, registry
+from fastconv.problem import ConvProblem
+from fastconv.problem_text import Problem
 from fastconv.testing import check, inputs, shapes
+from fastconv.words import ACTIVATIONS, ELEMENT_SIZE
 
 core = registry.module("cuda_on_cpu")
 ROWS = registry.kernels(device="cuda_on_cpu")
-CASES = shapes.cuda()
+#: Families that have CUDA rows.
+FAMILIES = [each for each in families.all() if any(row.family == each.name for row in ROWS)]
+CASES = {family.name: shapes.cuda(family.name) for family in FAMILIES}
 LARGEST = 1_500_000  # operations of a problem that a CPU runs thread by thread in a blink
 EACH = 4  # problems of a row
 
 
+def table(family: str) -> registry.Table:
+    found = registry.table(family, "cuda_on_cpu")
+    assert found is not None
+    return found
+
+
+def takes(kernel: registry.Kernel, problem: Problem) -> bool:
+    return table(kernel.family).why_not(kernel.name, problem.encode()) is None
+
+
 def taken(kernel: registry.Kernel, dtype: str) -> list[shapes.Case]:
-    return [
-        case for case in CASES
-        if core.why_not(kernel.name, case.problem.replace(dtype=dtype).encode()) is None
-    ]  # fmt: skip
+    cases = CASES[kernel.family]
+    return [case for case in cases if takes(kernel, case.problem.replace(dtype=dtype))]
 
 
 def pairs() -> list[object]:
@@ -38,16 +50,16 @@ def pairs() -> list[object]:
     return found
 
 
-def first_problem(kernel: registry.Kernel) -> ConvProblem:
+def first_problem(kernel: registry.Kernel) -> Problem:
     for dtype in ELEMENT_SIZE:
         for case in taken(kernel, dtype):
             if 0 < case.problem.flops <= LARGEST:
                 return case.problem.replace(dtype=dtype)
-    pytest.fail(f"no small shape of cuda.txt reaches {kernel.name}: add one")
+    pytest.fail(f"no small shape for CUDA reaches {kernel.name}: add one")
 
 
 @pytest.mark.parametrize(("kernel", "problem"), pairs())
-def test_kernel(kernel: registry.Kernel, problem: ConvProblem) -> None:
+def test_kernel(kernel: registry.Kernel, problem: Problem) -> None:
     for seed, setting in enumerate(check.SETTINGS):
         core.set_seed(seed)
         wrong = check.failure(kernel, problem, setting)
@@ -57,13 +69,15 @@ def test_kernel(kernel: registry.Kernel, problem: ConvProblem) -> None:
 @pytest.mark.parametrize("kernel", ROWS, ids=lambda k: k.name)
 def test_every_row_is_reached(kernel: registry.Kernel) -> None:
     assert any(taken(kernel, dtype) for dtype in ELEMENT_SIZE), (
-        f"no shape of cuda.txt reaches {kernel.name}: add one"
+        f"no shape for CUDA reaches {kernel.name}: add one"
     )
 
 
-@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "hardswish", "silu", "sigmoid"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
-    "kernel", [k for k in ROWS if k.direction != "wgrad"], ids=lambda k: k.name
+    "kernel",
+    [k for k in ROWS if families.named(k.family).has_epilogue(k.direction)],
+    ids=lambda k: k.name,
 )
 def test_activation(kernel: registry.Kernel, activation: str) -> None:
     problem = first_problem(kernel)
@@ -76,15 +90,10 @@ def test_the_order_of_threads_does_not_change_the_answer(kernel: registry.Kernel
     """No sum depends on which block or thread comes first."""
     problem = first_problem(kernel)
     data = inputs.operands(problem, integers=False)
-    x = inputs.to_layout(inputs.to_bits(data.x, problem.dtype), problem.x_layout)
-    dy = inputs.to_layout(inputs.to_bits(data.dy, problem.dtype), problem.y_layout)
-    w = inputs.to_bits(data.w, problem.dtype)
-    operands = {"fprop": (x, w), "dgrad": (dy, w), "wgrad": (x, dy)}[kernel.direction]
     results = []
     for seed in (1, 2):
         core.set_seed(seed)
-        run = getattr(core, kernel.direction)
-        results.append(run(kernel.name, problem.encode(), *operands))
+        results.append(check.run(kernel, problem, data))
     np.testing.assert_array_equal(results[0].view(np.uint8), results[1].view(np.uint8))
 
 
@@ -103,12 +112,10 @@ def test_what_is_not_finite_stays_in_its_group(
     problem = ConvProblem.decode(f"n1_c32_h6w6_k32_{taps}_dl1_g8").replace(dtype=dtype)
     data = inputs.operands(problem, integers=True)
     source = data.x if kernel.direction == "fprop" else data.dy
-    run, w = getattr(core, kernel.direction), inputs.to_bits(data.w, dtype)
     results = []
     for one in (0, value):
         source[0, 5, 0, 1, 1] = one
-        operand = inputs.to_layout(inputs.to_bits(source, dtype), "nhwc")
-        results.append(run(kernel.name, problem.encode(), operand, w))
+        results.append(check.run(kernel, problem, data))
     finite, other = results
     assert not np.isfinite(other[..., 4:8]).all()
     np.testing.assert_array_equal(
@@ -118,47 +125,58 @@ def test_what_is_not_finite_stays_in_its_group(
 
 @pytest.mark.parametrize("dtype", ELEMENT_SIZE)
 @pytest.mark.parametrize("extents", [(1, 7, 5), (2, 33, 31), (3, 32, 64)])
-def test_other_layouts_are_turned(extents: tuple[int, int, int], dtype: str) -> None:
+def test_other_layouts_are_transposed(extents: tuple[int, int, int], dtype: str) -> None:
     """A row that takes channels last alone gives the same answer on channels first."""
     N, C, W = extents
     problem = ConvProblem(
         N=N, C=C, H=2, W=W, K=8, dtype=dtype, x_layout="nchw", y_layout="nchw"
     )  # fmt: skip
-    turned = [
+    text, own = problem.encode(), table("conv")
+    transposing = [
         kernel
         for kernel in ROWS
-        if core.why_not(kernel.name, problem.encode()) is None
-        and core.seen_by(kernel.name, problem.encode()) != problem.encode()
+        if kernel.family == "conv"
+        and takes(kernel, problem)
+        and own.seen_by(kernel.name, text) != text
     ]
-    for kernel in turned:
+    assert transposing
+    for kernel in transposing:
         for setting in check.SETTINGS:
             wrong = check.failure(kernel, problem, setting)
             assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("direction", "case"),
+    [
+        pytest.param(direction, case, id=f"{case.name}-{direction}")
+        for family in FAMILIES
+        for direction in family.directions
+        for case in CASES[family.name]
+    ],
+)
 def test_choice(case: shapes.Case, direction: str) -> None:
     """A GPU of 8.0 takes no sm90a row; without TF32 none of its rows; the reference always serves."""
     numerics = {row.name: row.numerics for row in ROWS}
+    rows = table(families.of(case.problem).name)
     for capability, allow_tf32 in ((80, True), (90, False), (100, True)):
         told = {"capability": capability, "allow_tf32": allow_tf32}
         for dtype in ELEMENT_SIZE:
             text = case.problem.replace(dtype=dtype).encode()
-            name = core.choose(direction, text, **told)
-            assert core.why_not(name, text, **told) is None
+            name = rows.choose(direction, text, **told)
+            assert rows.why_not(name, text, **told) is None
             assert capability == 90 or not name.endswith("sm90a")
             assert allow_tf32 or numerics[name] != "tf32"
-            exact = core.choose(direction, text, "exact", **told)
+            exact = rows.choose(direction, text, "exact", **told)
             assert numerics[exact] == "exact"
-    assert core.choose(direction, case.problem.encode(), capability=75) is None
+    assert rows.choose(direction, case.problem.encode(), capability=75) is None
 
 
 def test_the_device_speaks_first() -> None:
-    text = CASES[0].problem.encode()
     for row in ROWS:
-        assert "compute capability is below 8.0" in core.why_not(
+        rows, text = table(row.family), CASES[row.family][0].problem.encode()
+        assert "compute capability is below 8.0" in rows.why_not(
             row.name, text, capability=75
         ) or row.target == "sm90a"  # fmt: skip
         if row.target == "sm90a":
-            assert "is not 9.0" in core.why_not(row.name, text, capability=100)
+            assert "is not 9.0" in rows.why_not(row.name, text, capability=100)

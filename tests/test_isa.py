@@ -31,9 +31,9 @@ def python(isa: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("isa", NARROWER)
 def test_masked_rows_say_so(isa: str) -> None:
     code = (
-        "from fastconv import _core\n"
+        "from fastconv import _core, registry\n"
         "print(_core.machine()['isa'])\n"
-        "for row in _core.conv_rows(): print(row.name, row.target, row.machine_reason)"
+        "for row in registry.kernels(): print(row.name, row.target, row.reason)"
     )
     lines = python(isa, "-c", code).stdout.splitlines()
     assert lines[0] == isa
@@ -48,9 +48,11 @@ def test_masked_rows_say_so(isa: str) -> None:
 @pytest.mark.parametrize("isa", NARROWER)
 def test_choice_falls_to_rows_that_run(isa: str) -> None:
     code = (
-        "from fastconv import registry\nfrom fastconv.testing import check, shapes\n"
-        "for case in shapes.basic():\n"
-        "  for direction in ('fprop', 'dgrad', 'wgrad'):\n"
+        "from fastconv import families, registry\nfrom fastconv.testing import check, shapes\n"
+        "tables = [family for family in families.all() if registry.kernels(family=family.name)]\n"
+        "for family in tables:\n"
+        " for case in shapes.basic(family.name):\n"
+        "  for direction in family.directions:\n"
         "    row = registry.find(registry.chosen(case.problem, direction))\n"
         "    assert row.reason is None, row\n"
         "    wrong = check.failure(row, case.problem, check.SETTINGS[1])\n"

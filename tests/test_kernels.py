@@ -8,29 +8,35 @@ import numpy as np
 import pytest
 
 from fastconv import _core as core
-from fastconv import registry
-from fastconv.problem import ELEMENT_SIZE, ConvProblem
-from fastconv.testing import check, inputs, reference, shapes
+from fastconv import families, registry
+from fastconv.problem import ConvProblem
+from fastconv.problem_text import Problem
+from fastconv.testing import check, inputs, shapes
+from fastconv.words import ACTIVATIONS, ELEMENT_SIZE
 
 RUNNABLE = [kernel for kernel in registry.kernels() if kernel.reason is None]
-CASES = shapes.basic() + shapes.caches()
+WITH_EPILOGUE = [k for k in RUNNABLE if families.named(k.family).has_epilogue(k.direction)]
+CASES = {
+    family.name: shapes.basic(family.name) + shapes.caches(family.name) for family in families.all()
+}
+CONV = registry.table("conv")
 
 
-def takes(kernel: registry.Kernel, problem: ConvProblem) -> bool:
-    return core.why_not(kernel.name, problem.encode()) is None
+def takes(kernel: registry.Kernel, problem: Problem) -> bool:
+    return registry.table(kernel.family).why_not(kernel.name, problem.encode()) is None
 
 
-def first_problem(kernel: registry.Kernel) -> ConvProblem:
-    for case in CASES:
+def first_problem(kernel: registry.Kernel) -> Problem:
+    for case in CASES[kernel.family]:
         if case.problem.N and takes(kernel, case.problem):
             return case.problem
-    pytest.fail(f"no shape of basic.txt reaches {kernel.name}: add one")
+    pytest.fail(f"no basic shape reaches {kernel.name}: add one")
 
 
 def pairs() -> list[object]:
     found = []
     for kernel in RUNNABLE:
-        for case in CASES:
+        for case in CASES[kernel.family]:
             dtypes = ELEMENT_SIZE if case.problem.dtype == "f32" else [case.problem.dtype]
             for dtype in dtypes:
                 problem = case.problem.replace(dtype=dtype)
@@ -41,16 +47,14 @@ def pairs() -> list[object]:
 
 
 @pytest.mark.parametrize(("kernel", "problem"), pairs())
-def test_kernel(kernel: registry.Kernel, problem: ConvProblem) -> None:
+def test_kernel(kernel: registry.Kernel, problem: Problem) -> None:
     for setting in check.SETTINGS:
         wrong = check.failure(kernel, problem, setting)
         assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"
 
 
-@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "hardswish", "silu", "sigmoid"])
-@pytest.mark.parametrize(
-    "kernel", [k for k in RUNNABLE if k.direction != "wgrad"], ids=lambda k: k.name
-)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("kernel", WITH_EPILOGUE, ids=lambda k: k.name)
 def test_activation(kernel: registry.Kernel, activation: str) -> None:
     problem = first_problem(kernel)
     wrong = check.failure(kernel, problem, check.Setting(False, True, activation))
@@ -58,7 +62,9 @@ def test_activation(kernel: registry.Kernel, activation: str) -> None:
 
 
 @pytest.mark.parametrize("empty", [{"C": 0}, {"K": 0}], ids=["no_inputs", "no_outputs"])
-@pytest.mark.parametrize("kernel", RUNNABLE, ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "kernel", [k for k in RUNNABLE if k.family == "conv"], ids=lambda k: k.name
+)
 def test_a_weight_without_elements_is_for_the_reference(
     kernel: registry.Kernel, empty: dict[str, int]
 ) -> None:
@@ -70,7 +76,7 @@ def test_a_weight_without_elements_is_for_the_reference(
     assert wrong is None, f"{kernel.name} on {problem}: {wrong}"
 
 
-def spread_of(mask: np.ndarray, kernel: registry.Kernel, p: ConvProblem, source: str) -> np.ndarray:
+def spread_of(mask: np.ndarray, kernel: registry.Kernel, p: Problem, source: str) -> np.ndarray:
     """What may be NaN where the outputs of `mask` have to be: those alone, by plain sums; but a
     gradient times the zeros of the padding is NaN, so that one of dy is in all taps.
 
@@ -100,54 +106,40 @@ def spread_of(mask: np.ndarray, kernel: registry.Kernel, p: ConvProblem, source:
 @pytest.mark.parametrize("kernel", RUNNABLE, ids=lambda k: k.name)
 def test_keeps_nan(kernel: registry.Kernel, where: str) -> None:
     """A NaN in an input is in every output that reads it, through ReLU as well, and in no other."""
-    taken = [c.problem for c in CASES if c.problem.N and takes(kernel, c.problem)]
+    family, direction = families.named(kernel.family), kernel.direction
+    relu = {"activation": "relu"} if family.has_epilogue(direction) else {}
+    taken = [c.problem for c in CASES[kernel.family] if c.problem.N and takes(kernel, c.problem)]
     for p in taken[:: -(-len(taken) // 8)]:
-        sources = ("x", "dy") if kernel.direction == "wgrad" else ("x",)
-        for source in sources if kernel.direction != "dgrad" else ("dy",):
+        for source in family.inputs(direction):
+            if source.kind != "activation":
+                continue
             data = inputs.operands(p, integers=False)
-            values = data.x if source == "x" else data.dy
-            marks = np.zeros_like(values)
+            values = data.values[source.name]
             random = np.random.default_rng(len(p.encode()))
             at = tuple(random.integers(extent) for extent in values.shape)
-            marks[... if where == "everywhere" else at] = 1
-            values[marks > 0] = np.nan
-            x = inputs.to_layout(inputs.to_bits(data.x, p.dtype), p.x_layout)
-            dy = inputs.to_layout(inputs.to_bits(data.dy, p.dtype), p.y_layout)
-            w, text = inputs.to_bits(data.w, p.dtype), p.encode()
-            ones = np.ones_like
-            if kernel.direction == "wgrad":
-                have = np.empty((p.K, p.C_per_group, p.T, p.R, p.S), w.dtype)
-                core.wgrad(kernel.name, text, x, dy, have)
-                reads = (
-                    reference.wgrad(p, marks, ones(data.dy))
-                    if source == "x"
-                    else reference.wgrad(p, ones(data.x), marks)
-                )
-            else:
-                fprop = kernel.direction == "fprop"
-                operand, layout = ("y", p.y_layout) if fprop else ("x", p.x_layout)
-                out = np.empty(inputs.activation_shape(p, operand), w.dtype)
-                run = core.fprop if fprop else core.dgrad
-                run(kernel.name, text, x if fprop else dy, w, out, activation="relu")
-                oracle = reference.fprop if fprop else reference.dgrad
-                have, reads = inputs.from_layout(out, layout), oracle(p, marks, ones(data.w))
-            is_nan = np.isnan(inputs.from_bits(have, p.dtype))
-            must = reads > 0
-            problem = f"{kernel.name} on {p}, NaN in {source} at {at}"
+            marks = {each.name: np.ones(each.extents(p)) for each in family.inputs(direction)}
+            marks[source.name][...] = 0
+            marks[source.name][... if where == "everywhere" else at] = 1
+            values[marks[source.name] > 0] = np.nan
+            have = inputs.load(check.run(kernel, p, data, **relu), family.output(direction), p)
+            is_nan, must = np.isnan(have), family.oracle(p, direction, marks) > 0
+            problem = f"{kernel.name} on {p}, NaN in {source.name} at {at}"
             assert is_nan[must].all(), f"{problem}: {(must & ~is_nan).sum()} outputs lost it"
-            extra = is_nan & ~spread_of(must, kernel, p, source)
+            extra = is_nan & ~spread_of(must, kernel, p, source.name)
             assert not extra.any(), f"{problem}: {extra.sum()} outputs have it that read it not"
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in CASES if c.problem.dtype in ("f32", "f64")], ids=lambda c: c.name
+    "case",
+    [c for c in CASES["conv"] if c.problem.dtype in ("f32", "f64")],
+    ids=lambda c: c.name,
 )
 def test_bias_grad(case: shapes.Case) -> None:
     problem = case.problem
     data = inputs.operands(problem, integers=True)
     dy = inputs.to_layout(inputs.to_bits(data.dy, problem.dtype), problem.y_layout)
     want = data.dy.sum((0, 2, 3, 4))
-    np.testing.assert_array_equal(core.bias_grad(problem.encode(), dy), want)
+    np.testing.assert_array_equal(CONV.bias_grad(problem.encode(), dy), want)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -155,29 +147,17 @@ def test_threads_do_not_change_the_answer(threads: int) -> None:
     """Each row with one thread and with several. Weight gradients may add in another order, and so
     may grouped rows, whose sums of two rows at a time differ from those of a single one.
     """
-    calls = []
-    for kernel in RUNNABLE:
-        p = first_problem(kernel)
-        data = inputs.operands(p, integers=False)
-        x = inputs.to_layout(inputs.to_bits(data.x, p.dtype), p.x_layout)
-        dy = inputs.to_layout(inputs.to_bits(data.dy, p.dtype), p.y_layout)
-        w = inputs.to_bits(data.w, p.dtype)
-        run, first, second = {
-            "fprop": (core.fprop, x, w),
-            "dgrad": (core.dgrad, dy, w),
-            "wgrad": (core.wgrad, x, dy),
-        }[kernel.direction]
-        calls.append((kernel, p, run, first, second))
+    calls = [(kernel, first_problem(kernel)) for kernel in RUNNABLE]
 
     def results() -> list[np.ndarray]:
-        return [run(kernel.name, p.encode(), a, b) for kernel, p, run, a, b in calls]
+        return [check.run(k, p, inputs.operands(p, integers=False)) for k, p in calls]
 
     before = core.num_threads()
     try:
         core.set_threads(1)
         wanted = results()
         core.set_threads(threads)
-        for (kernel, p, *_), want, have in zip(calls, wanted, results(), strict=True):
+        for (kernel, p), want, have in zip(calls, wanted, results(), strict=True):
             other_order = kernel.direction == "wgrad" or kernel.algorithm == "grouped"
             bound = 1e-5 if other_order else 0
             np.testing.assert_allclose(
@@ -188,25 +168,29 @@ def test_threads_do_not_change_the_answer(threads: int) -> None:
         core.set_threads(before)
 
 
+def fprop(kernel: str, problem: str, x: object, w: object, **options: object) -> object:
+    return CONV.run(kernel, problem, direction="fprop", x=x, w=w, **options)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (lambda p, x, w: core.fprop("conv_fprop_nope", p, x, w), "kernel is 'conv_fprop_nope'"),
+        (lambda p, x, w: fprop("conv_fprop_nope", p, x, w), "kernel is 'conv_fprop_nope'"),
         (
-            lambda p, x, w: core.fprop("conv_dgrad_ref", p, x, w),
+            lambda p, x, w: fprop("conv_dgrad_ref", p, x, w),
             "conv_dgrad_ref computes dgrad, not fprop",
         ),
-        (lambda p, x, w: core.fprop("auto", p, x[:1], w), r"x has shape \(1, 6, 6, 8\)"),
+        (lambda p, x, w: fprop("auto", p, x[:1], w), r"x has shape \(1, 6, 6, 8\)"),
         (
-            lambda p, x, w: core.fprop("auto", p, x.astype("d"), w),
+            lambda p, x, w: fprop("auto", p, x.astype("d"), w),
             "x has dtype float64; it must be float32",
         ),
-        (lambda p, x, w: core.fprop("auto", p, x.transpose(0, 2, 1, 3), w), "x is not contiguous"),
-        (lambda p, x, w: core.fprop("auto", p, x, w[:, :4]), r"w has shape \(8, 4, 3, 3\)"),
-        (lambda p, x, w: core.fprop("auto", p, x, w, scale=x), "scale has shape"),
-        (lambda p, x, w: core.fprop("auto", p, x, w, activation="gelu"), "activation is 'gelu'"),
-        (lambda p, x, w: core.fprop("auto", p, x, w, packed=x), "packed has"),
-        (lambda p, x, w: core.fprop("auto", p + "_st0", x, w), "st is 0"),
+        (lambda p, x, w: fprop("auto", p, x.transpose(0, 2, 1, 3), w), "x is not contiguous"),
+        (lambda p, x, w: fprop("auto", p, x, w[:, :4]), r"w has shape \(8, 4, 3, 3\)"),
+        (lambda p, x, w: fprop("auto", p, x, w, scale=x), "scale has shape"),
+        (lambda p, x, w: fprop("auto", p, x, w, activation="gelu"), "activation is 'gelu'"),
+        (lambda p, x, w: fprop("auto", p, x, w, packed=x), "packed has"),
+        (lambda p, x, w: fprop("auto", p + "_st0", x, w), "st is 0"),
         (lambda p, x, w: core.set_threads(0), "threads is 0"),
     ],
 )

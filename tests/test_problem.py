@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib import resources
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastconv.problem import ELEMENT_SIZE, LAYOUTS, ConvProblem, output_extent
-from fastconv.registry import core
-from fastconv.testing import shapes
+from fastconv import families
+from fastconv.families.pool import PoolProblem
+from fastconv.problem import ConvProblem
+from fastconv.problem_text import Problem, output_extent
+from fastconv.registry import table
+from fastconv.words import ELEMENT_SIZE, LAYOUTS
 
-native = core()
+native = table("conv")
 
 
-@st.composite
-def problems(draw: st.DrawFn) -> ConvProblem:
-    groups = draw(st.integers(1, 4))
-    fields: dict[str, int | str] = {"groups": groups, "N": draw(st.integers(0, 9))}
-    fields["C"], fields["K"] = (groups * draw(st.integers(0, 9)) for _ in range(2))
+def window(draw: st.DrawFn, least_pad: int) -> dict[str, int | str | bool]:
+    """The fields of what every family's window is moved over."""
+    fields: dict[str, int | str | bool] = {"N": draw(st.integers(0, 9))}
     deep = draw(st.booleans())
     for extent, taps, axis in (("D", "T", "d"), ("H", "R", "h"), ("W", "S", "w")):
         if axis == "d" and not deep:
@@ -29,7 +31,7 @@ def problems(draw: st.DrawFn) -> ConvProblem:
             f"stride_{axis}": draw(st.integers(1, 4)),
             f"dilation_{axis}": draw(st.integers(1, 4)),
         }
-        fields[f"pad_{axis}"] = draw(st.integers(-3, 9))
+        fields[f"pad_{axis}"] = draw(st.integers(least_pad, 9))
     if draw(st.booleans()):
         fields |= {out: draw(st.integers(0, 300)) for out in ("ZPQ" if deep else "PQ")}
     fields["dtype"] = draw(st.sampled_from(sorted(ELEMENT_SIZE)))
@@ -37,12 +39,29 @@ def problems(draw: st.DrawFn) -> ConvProblem:
         draw(st.sampled_from(LAYOUTS)),
         draw(st.sampled_from(LAYOUTS)),
     )
-    return ConvProblem(**fields)  # type: ignore[arg-type]
+    return fields
 
 
-@given(problems())
-def test_round_trip(problem: ConvProblem) -> None:
-    assert ConvProblem.decode(problem.encode()) == problem
+@st.composite
+def problems(draw: st.DrawFn) -> ConvProblem:
+    groups = draw(st.integers(1, 4))
+    C, K = (groups * draw(st.integers(0, 9)) for _ in range(2))
+    fields = window(draw, -3)
+    return ConvProblem(C=C, K=K, groups=groups, **fields)  # type: ignore[arg-type]
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> PoolProblem:
+    include, divisor = draw(st.booleans()), draw(st.integers(0, 99))
+    fields = window(draw, 0)
+    return PoolProblem(
+        C=draw(st.integers(0, 9)), count_include_pad=include, divisor=divisor, **fields
+    )  # type: ignore[arg-type]
+
+
+@given(problems() | pools())
+def test_round_trip(problem: Problem) -> None:
+    assert type(problem).decode(problem.encode()) == problem
 
 
 @given(problems())
@@ -64,9 +83,30 @@ def test_cpp_refuses_the_same_text(text: str) -> None:
 
 
 def test_shape_files_are_in_canonical_form() -> None:
-    for case in shapes.basic():
-        text = case.problem.encode()
-        assert ConvProblem.decode(text) == case.problem
+    for file in (resources.files("fastconv.testing") / "shapes").iterdir():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if words := line.split("#")[0].split():
+                assert families.decode(words[-1]).encode() == words[-1], file.name
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "n1_c8_h9w9_r3s3_st2_pd1_avg"),
+        ({"count_include_pad": False}, "n1_c8_h9w9_r3s3_st2_pd1_avg_excl"),
+        ({"divisor": 4}, "n1_c8_h9w9_r3s3_st2_pd1_avg_div4"),
+        ({"P": 6, "Q": 6}, "n1_c8_h9w9_r3s3_st2_pd1_avg_p6q6"),
+        ({"dilation_h": 2, "P": -1}, "n1_c8_h9w9_r3s3_st2_pd1_dl2x1_avg"),
+        ({"dtype": "bf16", "x_layout": "nchw"}, "n1_c8_h9w9_r3s3_st2_pd1_avg_bf16_nchw2nhwc"),
+        ({"D": 4, "Z": 4}, "n1_c8_d4h9w9_t1r3s3_st1x2x2_pd0x1x1_avg"),
+    ],
+)
+def test_the_text_of_a_pool(fields: dict[str, object], text: str) -> None:
+    """What a family's table says is all that its text needs."""
+    base = PoolProblem(C=8, H=9, W=9, R=3, S=3, stride_h=2, stride_w=2, pad_h=1, pad_w=1)
+    problem = base.replace(**fields)
+    assert problem.encode() == text
+    assert PoolProblem.decode(text) == problem
 
 
 def test_derived_extents() -> None:
@@ -95,11 +135,32 @@ def test_depth() -> None:
         ("n2_c3_h5w5_k4_r3s3_st0", "stride_h is 0"),
         ("n2_c3_h5w5_k4_r3s3_g2", "C is 3; it must be divisible by groups = 2"),
         ("", "cannot read problem part ''"),
+        ("n1_c1_h1w1_k1_r1s1_avg", "cannot read problem part 'avg'"),
     ],
 )
 def test_errors(text: str, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         ConvProblem.decode(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("n2_c3_k4_avg", "unknown key 'k'"),
+        ("n2_c3_h5w5_r3s3_st1_pd-1_avg", "pad_h is -1; it must be at least 0"),
+        ("n2_c3_h5w5_r3s3_avg_div-2", "divisor is -2; it must be at least 0"),
+    ],
+)
+def test_errors_of_another_family(text: str, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        PoolProblem.decode(text)
+
+
+def test_fields_that_are_words_are_checked() -> None:
+    with pytest.raises(ValueError, match="mode is 'median'; it must be one of avg"):
+        PoolProblem(mode="median")
+    with pytest.raises(ValueError, match="x_layout is 'chwn'; it must be one of nchw, nhwc"):
+        ConvProblem(x_layout="chwn")
 
 
 def test_a_problem_is_a_value() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from fastconv import _core as core
 from fastconv import registry
 from fastconv.problem import ConvProblem
 from fastconv.testing import check
 
-RUNNABLE = [kernel for kernel in registry.kernels() if kernel.reason is None]
+CORE = registry.table("conv")
+RUNNABLE = [kernel for kernel in registry.kernels(family="conv") if kernel.reason is None]
 AXES = (("D", "T", "d"), ("H", "R", "h"), ("W", "S", "w"))
 #: Multiply-adds of a problem, so that the oracle and the reference stay quick.
 MOST_MACS = 30_000_000
@@ -72,6 +72,6 @@ def problems(draw: st.DrawFn) -> ConvProblem:
 )
 def test_random_problem(problem: ConvProblem, setting: check.Setting) -> None:
     for kernel in RUNNABLE:
-        if core.why_not(kernel.name, problem.encode()) is None:
+        if CORE.why_not(kernel.name, problem.encode()) is None:
             wrong = check.failure(kernel, problem, setting)
             assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from fastconv import _core as core
-from fastconv import registry
-from fastconv.problem import DIRECTIONS, ConvProblem, Direction
+from fastconv import families, registry
+from fastconv.problem import ConvProblem
+from fastconv.problem_text import Problem
 from fastconv.testing import shapes
 
-NAME = re.compile(
-    r"conv_(fprop|dgrad|wgrad)_(ref|[a-z0-9]+(?:_f[24])?_(?:nhwc|nchw)_(cpu|avx2|avx512))"
-)
+#: Families that this build has kernels of.
+FAMILIES = [family for family in families.all() if registry.kernels(family=family.name)]
+DIRECTIONS = [
+    pytest.param(family, direction, id=f"{family.name}_{direction}")
+    for family in FAMILIES
+    for direction in family.directions
+]
 
 
-@pytest.mark.parametrize("row", registry.kernels(), ids=lambda row: row.name)
+def takes(row: registry.Kernel, problem: Problem) -> bool:
+    return registry.table(row.family).why_not(row.name, problem.encode()) is None
+
+
+def cases() -> list[object]:
+    """Each basic shape in each direction of its family."""
+    return [
+        pytest.param(direction, case, id=f"{case.name}-{direction}")
+        for family in FAMILIES
+        for direction in family.directions
+        for case in shapes.basic(family.name)
+    ]
+
+
+ROWS = (*registry.kernels(), *registry.kernels(device="cuda"))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_names_follow_the_grammar(row: registry.Kernel) -> None:
-    match = NAME.fullmatch(row.name)
+    match = families.named(row.name).row_names().fullmatch(row.name)
     assert match, row.name
-    assert match[1] == row.direction
-    assert (match[3] or "cpu") == row.target
+    assert match["direction"] == row.direction
+    assert (match["target"] or "cpu") == row.target
+    assert match["algorithm"] == "ref" or (match["layout"] and match["target"])
+    if row.device != "cpu":  # whose names tell the products' type as well
+        assert row.algorithm in match["algorithm"]
+        return
     assert (row.algorithm == "ref") == row.name.endswith("_ref")
     if row.numerics != "exact":
         assert row.numerics in row.name
@@ -32,13 +55,15 @@ def test_names_are_unique() -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_the_reference_is_last_and_takes_everything(direction: Direction) -> None:
-    last = registry.kernels(direction=direction)[-1]
+@pytest.mark.parametrize(("family", "direction"), DIRECTIONS)
+def test_the_reference_is_last_and_takes_everything(
+    family: families.Family, direction: str
+) -> None:
+    last = registry.kernels(direction=direction, family=family.name)[-1]
     assert last.algorithm == "ref"
     assert last.target == "cpu"
-    for case in shapes.basic():
-        assert core.why_not(last.name, case.problem.encode()) is None
+    for case in shapes.basic(family.name):
+        assert takes(last, case.problem)
 
 
 RUNNABLE = [row for row in registry.kernels() if row.reason is None]
@@ -46,15 +71,12 @@ RUNNABLE = [row for row in registry.kernels() if row.reason is None]
 
 @pytest.mark.parametrize("row", RUNNABLE, ids=lambda row: row.name)
 def test_every_row_is_exercised(row: registry.Kernel) -> None:
-    taken = [
-        case for case in shapes.basic() if core.why_not(row.name, case.problem.encode()) is None
-    ]
-    assert taken, f"no shape of basic.txt reaches {row.name}: add one"
+    taken = [case for case in shapes.basic(row.family) if takes(row, case.problem)]
+    assert taken, f"no basic shape reaches {row.name}: add one"
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("case", shapes.basic(), ids=lambda case: case.name)
-def test_choice(case: shapes.Case, direction: Direction) -> None:
+@pytest.mark.parametrize(("direction", "case"), cases())
+def test_choice(case: shapes.Case, direction: str) -> None:
     rows = registry.kernels(case.problem, direction)
     willing = [row.name for row in rows if row.auto_reason is None]
     assert registry.chosen(case.problem, direction, must_win=True) == (
@@ -66,12 +88,11 @@ def test_choice(case: shapes.Case, direction: Direction) -> None:
         assert anyway == willing[0]
 
 
-@pytest.mark.parametrize("case", shapes.basic(), ids=lambda case: case.name)
-def test_exact_precision_takes_no_winograd(case: shapes.Case) -> None:
-    for direction in DIRECTIONS:
-        name = registry.chosen(case.problem, direction, precision="exact")
-        assert name is not None
-        assert registry.find(name).numerics == "exact"
+@pytest.mark.parametrize(("direction", "case"), cases())
+def test_exact_precision_takes_no_winograd(case: shapes.Case, direction: str) -> None:
+    name = registry.chosen(case.problem, direction, precision="exact")
+    assert name is not None
+    assert registry.find(name).numerics == "exact"
 
 
 @pytest.mark.parametrize("row", registry.kernels(), ids=lambda row: row.name)
@@ -81,20 +102,20 @@ def test_workspace_is_bounded(row: registry.Kernel) -> None:
 
     for work in workloads.workloads(["figures"]):
         text = work.problem.encode()
-        if core.why_not(row.name, text) is None:
-            assert core.workspace_bytes(row.name, text) <= 64 << 20, work.name
+        if families.of(work.problem).name == row.family and takes(row, work.problem):
+            assert registry.table(row.family).workspace_bytes(row.name, text) <= 64 << 20, work.name
 
 
 def test_packed_weights_serve_every_image() -> None:
     """The size of a packed weight is the filter's affair, not the image's."""
     for row in registry.kernels():
-        for case in shapes.basic():
+        bytes_of = registry.table(row.family).packed_bytes
+        for case in shapes.basic(row.family):
             problem = case.problem
             other = problem.replace(N=3, H=problem.H + 8, W=problem.W + 8, P=-1, Q=-1)
-            texts = problem.encode(), other.encode()
-            if any(core.why_not(row.name, text) for text in texts):
-                continue
-            assert core.packed_bytes(row.name, texts[0]) == core.packed_bytes(row.name, texts[1])
+            if takes(row, problem) and takes(row, other):
+                sizes = [bytes_of(row.name, each.encode()) for each in (problem, other)]
+                assert sizes[0] == sizes[1]
 
 
 def test_unknown_names_are_answered_with_suggestions() -> None:
@@ -104,11 +125,16 @@ def test_unknown_names_are_answered_with_suggestions() -> None:
         registry.kernels(direction="forward")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="precision is 'low'"):
         registry.kernels(ConvProblem(), precision="low")
+    with pytest.raises(ValueError, match="family is 'rnn'"):
+        registry.kernels(family="rnn")
 
 
-def test_refusals_name_problem_and_rows() -> None:
-    problem = ConvProblem(N=1, C=4, H=6, W=6, K=4, D=5, T=3, R=3, S=3)
-    text = registry.refusals(problem, "fprop")
-    assert problem.encode() in text
-    for row in registry.kernels(problem, "fprop"):
-        assert f"{row.name}: {row.reason or 'takes it'}" in text
+def test_the_family_is_found_from_the_problem() -> None:
+    text = "n1_c8_h6w6_k8_r3s3_st1_pd1_dl1_g1"
+    rows = registry.kernels(text)
+    assert rows == registry.kernels(ConvProblem.decode(text)) and rows
+    assert all(row.family == "conv" for row in rows)
+    pool = registry.kernels("n1_c8_h6w6_r2s2_st2_pd0_avg")
+    assert all(row.family == "pool" for row in pool)
+    with pytest.raises(ValueError, match="'n1_c8_h6w6' is of no family"):
+        registry.kernels("n1_c8_h6w6")

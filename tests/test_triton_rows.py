@@ -9,17 +9,21 @@ import pytest
 
 pytest.importorskip("triton")
 
-from fastconv.problem import DIRECTIONS, ELEMENT_SIZE, ConvProblem, Direction
+from fastconv import families
+from fastconv.problem import ConvProblem
+from fastconv.problem_text import Problem
 from fastconv.registry import Kernel
 from fastconv.testing import check, inputs, shapes, triton_rows
 from fastconv.triton import choice
-from fastconv.triton.row import ACTIVATIONS
+from fastconv.words import ACTIVATIONS, ELEMENT_SIZE
 
 ROWS = [
     Kernel(row.name, row.target, row.direction, row.numerics, row.algorithm, None, None, "cuda")
     for row in triton_rows.rows()
 ]
 CASES = shapes.basic()
+#: Families that have rows of Triton's.
+FAMILIES = [each for each in families.all() if any(row.family == each.name for row in ROWS)]
 #: Operations of a problem that is run in dtypes beyond its own.
 SMALL = 1_500_000
 #: Integers with the full epilogue on a channels-last weight, and reals.
@@ -28,8 +32,9 @@ INTEGERS, REALS = check.SETTINGS[1:]
 EACH = 3
 
 
-def takes(kernel: Kernel, problem: ConvProblem) -> bool:
-    return triton_rows.why_not(kernel.name, problem.encode()) is None
+def takes(kernel: Kernel, problem: Problem) -> bool:
+    own = families.of(problem).name == kernel.family
+    return own and triton_rows.why_not(kernel.name, problem.encode()) is None
 
 
 def pairs() -> list[object]:
@@ -62,14 +67,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("kernel", "problem"), pairs())
-def test_kernel(kernel: Kernel, problem: ConvProblem) -> None:
+def test_kernel(kernel: Kernel, problem: Problem) -> None:
     """A row of TF32 is its exact twin to the interpreter: it is run on reals alone."""
     for setting in (REALS,) if kernel.numerics == "tf32" else (INTEGERS, REALS):
         wrong = check.failure(kernel, problem, setting)
         assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"
 
 
-def first_problem(kernel: Kernel) -> ConvProblem:
+def first_problem(kernel: Kernel) -> Problem:
     for dtype in ELEMENT_SIZE:
         for case in CASES:
             problem = case.problem.replace(dtype=dtype)
@@ -93,7 +98,9 @@ def test_one_shape(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
-    "kernel", [k for k in ROWS if k.direction != "wgrad"], ids=lambda k: k.name
+    "kernel",
+    [k for k in ROWS if families.named(k.family).has_epilogue(k.direction)],
+    ids=lambda k: k.name,
 )
 def test_activation(kernel: Kernel, activation: str) -> None:
     problem = first_problem(kernel)
@@ -107,15 +114,22 @@ def test_every_configuration(kernel: Kernel) -> None:
     row = choice.find(kernel.name)
     assert row is not None
     problem = first_problem(kernel)
-    for config in row.configs(choice.offer(row, problem)[1]):
+    for config in row.configs(choice.ask(row, problem)[1]):
         with triton_rows.configured(config):
             wrong = check.failure(kernel, problem, check.SETTINGS[0])
         assert wrong is None, f"{kernel.name} on {problem} with {config}: {wrong}"
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_problem_has_a_row(case: shapes.Case, direction: Direction) -> None:
+@pytest.mark.parametrize(
+    ("direction", "case"),
+    [
+        pytest.param(direction, case, id=f"{case.name}-{direction}")
+        for family in FAMILIES
+        for direction in family.directions
+        for case in shapes.basic(family.name)
+    ],
+)
+def test_every_problem_has_a_row(case: shapes.Case, direction: str) -> None:
     for dtype in ELEMENT_SIZE:
         problem = case.problem.replace(dtype=dtype)
         row = choice.choose(direction, problem)
@@ -136,14 +150,12 @@ def test_what_is_not_finite_stays_in_its_group(kernel: Kernel, value: float) -> 
     if "nchw" in kernel.name:
         problem = problem.replace(x_layout="nchw", y_layout="nchw")
     data = inputs.operands(problem, integers=True)
-    source, w = (data.x if kernel.direction == "fprop" else data.dy), data.w.astype("f")
-    layout, run = problem.x_layout, getattr(triton_rows, kernel.direction)
+    source = data.x if kernel.direction == "fprop" else data.dy
     results = []
     for one in (0.0, value):
         source[0, 5, 0, 1, 1] = one
-        out = np.empty(inputs.activation_shape(problem, "x"), "f")
-        run(kernel.name, problem.encode(), inputs.to_layout(source.astype("f"), layout), w, out)
-        results.append(inputs.from_layout(out, layout))
+        out = check.run(kernel, problem, data)
+        results.append(inputs.from_layout(out, problem.x_layout))
     width = 32 // groups
     own = np.s_[5 // width * width : 5 // width * width + width]
     assert not np.isfinite(results[1][:, own]).all()

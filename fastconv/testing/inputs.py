@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.problem import ConvProblem
+from fastconv import families
+from fastconv.families.record import Operand
+from fastconv.problem_text import Problem
 
 Array = npt.NDArray[Any]
 NUMPY_DTYPE: dict[str, np.dtype[Any]] = {
@@ -67,12 +69,10 @@ def guarded_copy(array: Array, offset: int = 0) -> Array:
     return guarded.array
 
 
-def activation_shape(p: ConvProblem, operand: str) -> tuple[int, ...]:
+def activation_shape(p: Problem, side: str) -> tuple[int, ...]:
     """The extents of ``"x"`` or ``"y"`` as an array in the problem's layout, with the depth axis."""
-    channels, spatial, layout = (
-        (p.C, (p.D, p.H, p.W), p.x_layout) if operand == "x" else (p.K, (p.Z, p.P, p.Q), p.y_layout)
-    )
-    return (p.N, channels, *spatial) if layout == "nchw" else (p.N, *spatial, channels)
+    n, channels, *axes = p.extents(side)
+    return (n, channels, *axes) if p.layout(side) == "nchw" else (n, *axes, channels)
 
 
 def to_layout(array: Array, layout: str) -> Array:
@@ -85,28 +85,90 @@ def from_layout(array: Array, layout: str) -> Array:
     return np.moveaxis(array, -1, 1) if layout == "nhwc" else array
 
 
+def store(
+    values: npt.NDArray[np.float64],
+    operand: Operand,
+    p: Problem,
+    offset: int = 0,
+    last: bool = False,
+) -> Array:
+    """Values by the operand's extents as native calls take them, between bands of NaN.
+
+    Args:
+        last: a weight [K, C/groups, T, R, S] lies as krsc, else as kcrs.
+    """
+    if operand.kind == "channels":
+        return values.astype(wide(p))
+    bits = to_bits(values, p.dtype)
+    if operand.kind == "activation":
+        return guarded_copy(to_layout(bits, p.layout(operand.side)), offset)
+    if not last:
+        return guarded_copy(bits, offset)
+    return np.moveaxis(guarded_copy(to_layout(bits, "nhwc"), offset), -1, 1)
+
+
+def room(
+    operand: Operand, p: Problem, offset: int = 0, last: bool = False
+) -> tuple[Guarded, Array]:
+    """Guarded memory for what a call writes, and the array that the call takes."""
+    dtype = NUMPY_DTYPE[p.dtype]
+    if operand.kind == "activation":
+        guarded = Guarded(activation_shape(p, operand.side), dtype, offset)
+        return guarded, guarded.array
+    shape = operand.extents(p)
+    if not last:
+        guarded = Guarded(shape, dtype, offset)
+        return guarded, guarded.array
+    guarded = Guarded((shape[0], *shape[2:], shape[1]), dtype, offset)
+    return guarded, np.moveaxis(guarded.array, -1, 1)
+
+
+def load(array: Array, operand: Operand, p: Problem) -> npt.NDArray[np.float64]:
+    """What a call wrote, by the operand's extents."""
+    values = from_bits(array, p.dtype)
+    return from_layout(values, p.layout(operand.side)) if operand.kind == "activation" else values
+
+
+def wide(p: Problem) -> np.dtype[Any]:
+    """The type of a number per channel: the sums'."""
+    return NUMPY_DTYPE["f64" if p.dtype == "f64" else "f32"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Operands:
-    """x [N,C,D,H,W], w [K,C/groups,T,R,S] and dy [N,K,Z,P,Q], exact in the problem's dtype."""
+    """What a family's directions read, by name or as an attribute, exact in the problem's dtype: for
+    convolution x [N,C,D,H,W], w [K,C/groups,T,R,S] and dy [N,K,Z,P,Q].
+    """
 
-    x: npt.NDArray[np.float64]
-    w: npt.NDArray[np.float64]
-    dy: npt.NDArray[np.float64]
+    values: dict[str, npt.NDArray[np.float64]]
     largest: float  # bound of their absolute values
 
+    def __getattr__(self, name: str) -> npt.NDArray[np.float64]:
+        if name == "values" or name not in self.values:
+            raise AttributeError(name)
+        return self.values[name]
 
-def operands(p: ConvProblem, integers: bool, seed: int = 0) -> Operands:
+
+def draw(
+    random: np.random.Generator, shape: tuple[int, ...], dtype: str, integers: bool
+) -> npt.NDArray[np.float64]:
+    """Integers in [-2, 2], or reals in [-1, 1] rounded to `dtype`."""
+    if integers:
+        return random.integers(-2, 2, shape, endpoint=True).astype(np.float64)
+    return from_bits(to_bits(random.uniform(-1, 1, shape), dtype), dtype)
+
+
+def operands(p: Problem, integers: bool, seed: int = 0) -> Operands:
     """Integers in [-2, 2], or reals in [-1, 1] rounded to the problem's dtype."""
     random = np.random.default_rng(seed)
+    drawn = families.of(p).drawn()
+    values = {each.name: draw(random, each.extents(p), p.dtype, integers) for each in drawn}
+    return Operands(values, 2.0 if integers else 1.0)
 
-    def draw(*shape: int) -> npt.NDArray[np.float64]:
-        if integers:
-            return random.integers(-2, 2, shape, endpoint=True).astype(np.float64)
-        return from_bits(to_bits(random.uniform(-1, 1, shape), p.dtype), p.dtype)
 
-    return Operands(
-        draw(p.N, p.C, p.D, p.H, p.W),
-        draw(p.K, p.C_per_group, p.T, p.R, p.S),
-        draw(p.N, p.K, p.Z, p.P, p.Q),
-        2.0 if integers else 1.0,
-    )
+def stored(p: Problem, direction: str, data: Operands) -> dict[str, Array]:
+    """What a call of the direction takes of `data`, dense."""
+    return {
+        each.name: store(data.values[each.name], each, p)
+        for each in families.of(p).inputs(direction)
+    }

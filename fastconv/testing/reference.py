@@ -1,4 +1,4 @@
-"""The three directions in NumPy and float64: an oracle that shares no line with the kernels."""
+"""What the families' oracles are made of, in NumPy and float64; they share no line with the kernels."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from fastconv.problem import ConvProblem
 
 Array = npt.NDArray[np.float64]
 
@@ -23,10 +21,10 @@ def _span(outputs: int, extent: int, stride: int, offset: int) -> tuple[slice, s
     return slice(first, last + 1), slice(begin, begin + (last - first) * stride + 1, stride)
 
 
-def _taps(
-    p: ConvProblem,
+def taps(
+    p: Any,
 ) -> Iterator[tuple[tuple[int, int, int], tuple[slice, ...], tuple[slice, ...]]]:
-    """Each tap (t, r, s) with its outputs (z, p, q) and its inputs (d, h, w)."""
+    """Each tap (t, r, s) of a window with its outputs (z, p, q) and its inputs (d, h, w)."""
     for t in range(p.T):
         for r in range(p.R):
             for s in range(p.S):
@@ -36,61 +34,6 @@ def _taps(
                     _span(p.Q, p.W, p.stride_w, s * p.dilation_w - p.pad_w),
                 )
                 yield (t, r, s), tuple(a for a, _ in spans), tuple(b for _, b in spans)
-
-
-def _grouped(
-    p: ConvProblem,
-    x: npt.NDArray[Any] | None,
-    w: npt.NDArray[Any] | None,
-    y: npt.NDArray[Any] | None,
-) -> list[Any]:
-    """Operands as [N, g, c, d, h, w], [g, k, c, t, r, s] and [N, g, k, z, p, q] in float64."""
-    return [
-        None
-        if x is None
-        else np.asarray(x, np.float64).reshape(p.N, p.groups, p.C_per_group, p.D, p.H, p.W),
-        None
-        if w is None
-        else np.asarray(w, np.float64).reshape(
-            p.groups, p.K_per_group, p.C_per_group, p.T, p.R, p.S
-        ),
-        None
-        if y is None
-        else np.asarray(y, np.float64).reshape(p.N, p.groups, p.K_per_group, p.Z, p.P, p.Q),
-    ]
-
-
-def fprop(p: ConvProblem, x: npt.NDArray[Any], w: npt.NDArray[Any]) -> Array:
-    """``y`` [N,K,Z,P,Q] of ``x`` [N,C,D,H,W] and ``w`` [K,C/groups,T,R,S]."""
-    x, w, _ = _grouped(p, x, w, None)
-    y = np.zeros((p.N, p.groups, p.K_per_group, p.Z, p.P, p.Q))
-    for (t, r, s), outs, ins in _taps(p):
-        y[:, :, :, *outs] += np.einsum(
-            "ngcdhw,gkc->ngkdhw", x[:, :, :, *ins], w[..., t, r, s], optimize=True
-        )
-    return y.reshape(p.N, p.K, p.Z, p.P, p.Q)
-
-
-def dgrad(p: ConvProblem, dy: npt.NDArray[Any], w: npt.NDArray[Any]) -> Array:
-    """``dx`` [N,C,D,H,W] of ``dy`` [N,K,Z,P,Q] and ``w`` [K,C/groups,T,R,S]."""
-    _, w, dy = _grouped(p, None, w, dy)
-    dx = np.zeros((p.N, p.groups, p.C_per_group, p.D, p.H, p.W))
-    for (t, r, s), outs, ins in _taps(p):
-        dx[:, :, :, *ins] += np.einsum(
-            "ngkdhw,gkc->ngcdhw", dy[:, :, :, *outs], w[..., t, r, s], optimize=True
-        )
-    return dx.reshape(p.N, p.C, p.D, p.H, p.W)
-
-
-def wgrad(p: ConvProblem, x: npt.NDArray[Any], dy: npt.NDArray[Any]) -> Array:
-    """``dw`` [K,C/groups,T,R,S] of ``x`` [N,C,D,H,W] and ``dy`` [N,K,Z,P,Q]."""
-    x, _, dy = _grouped(p, x, None, dy)
-    dw = np.zeros((p.groups, p.K_per_group, p.C_per_group, p.T, p.R, p.S))
-    for (t, r, s), outs, ins in _taps(p):
-        dw[..., t, r, s] = np.einsum(
-            "ngcdhw,ngkdhw->gkc", x[:, :, :, *ins], dy[:, :, :, *outs], optimize=True
-        )
-    return dw.reshape(p.K, p.C_per_group, p.T, p.R, p.S)
 
 
 def activate(y: Array, activation: str) -> Array:
@@ -103,3 +46,13 @@ def activate(y: Array, activation: str) -> Array:
         return y * np.clip(y + 3, 0, 6) / 6
     sigmoid = 1 / (1 + np.exp(-y))
     return {"none": y, "silu": y * sigmoid, "sigmoid": sigmoid}[activation]
+
+
+def epilogue(sums: Array, activation: str = "none", **given: Array) -> Array:
+    """``act(scale * sums + shift + residual)``: scale and shift a number a channel (axis 1)."""
+    column = (1, -1, *(1,) * (sums.ndim - 2))
+    if "scale" in given:
+        sums = sums * given["scale"].reshape(column)
+    if "shift" in given:
+        sums = sums + given["shift"].reshape(column)
+    return activate(sums + given.get("residual", np.float64(0)), activation)

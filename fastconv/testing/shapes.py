@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from importlib import resources
-from pathlib import Path
+from typing import Any
 
-from fastconv.problem import ConvProblem
+from fastconv import families
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A named problem, and how often its network has it."""
+    """A named problem of any family, and how often its network has it."""
 
     name: str
-    problem: ConvProblem
+    problem: Any
     count: int = 1
 
 
@@ -31,37 +31,37 @@ def parse(text: str, source: str = "<text>") -> list[Case]:
             continue
         name, _, count = words[0].partition("*")
         try:
-            cases.append(Case(name, ConvProblem.decode(words[-1]), int(count or 1)))
+            cases.append(Case(name, families.decode(words[-1]), int(count or 1)))
         except ValueError as error:
             raise ValueError(f"{source}, line {number}: {error}") from None
     return cases
 
 
-def read(path: str | Path) -> list[Case]:
-    """The cases of a file."""
-    return parse(Path(path).read_text(encoding="utf-8"), str(path))
+def _shipped(kind: str, family: str | None) -> list[Case]:
+    """The cases of the files of a kind: of one family, or of all."""
+    found = []
+    for each in families.all() if family is None else (families.named(family),):
+        if name := getattr(each.shapes, kind):
+            file = resources.files("fastconv.testing") / "shapes" / name
+            found += parse(file.read_text(encoding="utf-8"), name)
+    return found
 
 
-def _shipped(name: str) -> list[Case]:
-    file = resources.files("fastconv.testing") / "shapes" / name
-    return parse(file.read_text(encoding="utf-8"), name)
-
-
-def basic() -> list[Case]:
+def basic(family: str | None = None) -> list[Case]:
     """The shapes every kernel is tested on."""
-    return _shipped("basic.txt")
+    return _shipped("basic", family)
 
 
-def caches() -> list[Case]:
+def caches(family: str | None = None) -> list[Case]:
     """More shapes for the CPU's kernels, which go other ways where operands outgrow its caches."""
-    return _shipped("caches.txt")
+    return _shipped("caches", family)
 
 
-def cuda() -> list[Case]:
+def cuda(family: str | None = None) -> list[Case]:
     """The shapes every CUDA kernel is tested on, in every dtype; small, for they run on the CPU."""
-    return _shipped("cuda.txt")
+    return _shipped("cuda", family)
 
 
-def triton() -> list[Case]:
+def triton(family: str | None = None) -> list[Case]:
     """The layers that Triton's rows are compiled for ahead of time, by algorithm."""
-    return _shipped("triton.txt")
+    return _shipped("triton", family)

@@ -1,4 +1,4 @@
-"""Triton's rows on NumPy arrays, with the functions of the native modules: by the interpreter
+"""Triton's rows on NumPy arrays, with the functions of a native table: by the interpreter
 (TRITON_INTERPRET=1) on the CPU, or on the current GPU.
 """
 
@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fastconv.problem import ConvProblem
+from fastconv import families
+from fastconv.families.record import Operand
+from fastconv.problem_text import Problem
+from fastconv.testing import inputs
 from fastconv.triton import ROWS, Config, Row, call, choice
 
-__all__ = ["configured", "dgrad", "fprop", "packed_bytes", "rows", "wgrad", "why_not"]
+__all__ = ["configured", "packed_bytes", "rows", "run", "why_not"]
 
 Array = npt.NDArray[Any]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -34,7 +37,7 @@ def _row(name: str) -> Row:
 
 def why_not(name: str, text: str) -> str | None:
     """As `choice.why_not`, by the kernel's name and the problem's text."""
-    return choice.why_not(_row(name), ConvProblem.decode(text))
+    return choice.why_not(_row(name), families.decode(text))
 
 
 def packed_bytes(name: str, text: str) -> int:
@@ -56,82 +59,49 @@ def configured(config: Config) -> Iterator[None]:
         _config = before
 
 
-def _tensor(array: Array, p: ConvProblem) -> torch.Tensor:
-    t = torch.from_numpy(array)
-    return (t.view(torch.bfloat16) if p.dtype == "bf16" else t).to(DEVICE)
+def _dense(array: Array, operand: Operand, p: Problem) -> tuple[Array, bool]:
+    """The memory of an operand's array, and whether its axis of channels lies last in it."""
+    if operand.kind == "activation":
+        return array, p.layout(operand.side) == "nhwc"
+    if operand.kind == "weight" and not array.flags.c_contiguous:
+        return np.moveaxis(array, 1, -1), True
+    return array, False
 
 
-def _activation(array: Array, p: ConvProblem, layout: str) -> torch.Tensor:
-    """[N, C, D, H, W] of an array in `layout`."""
-    t = _tensor(array, p)
-    return t.movedim(-1, 1) if layout == "nhwc" else t
+def _tensor(array: Array, operand: Operand, p: Problem) -> torch.Tensor:
+    """The operand by its extents: on the CPU in the array's own memory."""
+    memory, last = _dense(array, operand, p)
+    t = torch.from_numpy(memory)
+    if operand.kind != "channels" and p.dtype == "bf16":
+        t = t.view(torch.bfloat16)
+    t = t.to(DEVICE)
+    return t.movedim(-1, 1) if last else t
 
 
-def _room(array: Array) -> Array:
-    """A contiguous view of the memory of an array whose axes were moved."""
-    return array if array.flags.c_contiguous else np.moveaxis(array, 1, -1)
+def _copy_back(t: torch.Tensor, array: Array, operand: Operand, p: Problem) -> None:
+    memory, last = _dense(array, operand, p)
+    host = (t.movedim(1, -1) if last else t).contiguous().cpu()
+    bits = host.view(torch.int16) if p.dtype == "bf16" else host
+    memory[...] = bits.numpy().view(memory.dtype)
 
 
-def _forward(
-    name: str, text: str, source: Array, w: Array, out: Array, options: dict[str, Any]
-) -> None:
-    p, row = ConvProblem.decode(text), _row(name)
-    fprop = row.direction == "fprop"
-    layouts = (p.x_layout, p.y_layout) if fprop else (p.y_layout, p.x_layout)
-    residual = options.get("residual")
-    result = _activation(out, p, layouts[1])
-    weight = _tensor(_room(w), p)
-    call.run_forward(
-        row,
-        p,
-        _activation(source, p, layouts[0]),
-        weight if w.flags.c_contiguous else weight.movedim(-1, 1),
-        result,
-        **{
-            key: torch.from_numpy(options[key]).to(DEVICE)
-            for key in ("scale", "shift")
-            if options.get(key) is not None
-        },
-        residual=None if residual is None else _activation(residual, p, layouts[1]),
-        activation=options.get("activation", "none"),
-        config=_config,
-    )
+def run(
+    name: str,
+    text: str,
+    *,
+    activation: str = "none",
+    **arrays: Array,
+) -> Array:
+    """Runs a row on operands by name, and returns "out", which is made where it is not given."""
+    p, row = families.decode(text), _row(name)
+    operands = families.named(row.family).operands[row.direction]
+    written = next(each for each in operands if each.written)
+    if written.name not in arrays:
+        arrays[written.name] = inputs.room(written, p)[1]
+    tensors = {
+        each.name: _tensor(arrays[each.name], each, p) for each in operands if each.name in arrays
+    }
+    call.run(row, p, tensors, activation, _config)
     if DEVICE == "cuda":
-        _activation_back(out, result, p, layouts[1])
-
-
-def _activation_back(out: Array, result: torch.Tensor, p: ConvProblem, layout: str) -> None:
-    t = result.movedim(1, -1) if layout == "nhwc" else result
-    host = t.contiguous().cpu()
-    out[...] = (host.view(torch.int16) if p.dtype == "bf16" else host).numpy().view(out.dtype)
-
-
-def fprop(name: str, text: str, x: Array, w: Array, out: Array, **options: Any) -> None:
-    """y of x and w, into `out`."""
-    _forward(name, text, x, w, out, options)
-
-
-def dgrad(name: str, text: str, dy: Array, w: Array, out: Array, **options: Any) -> None:
-    """dx of dy and w, into `out`."""
-    _forward(name, text, dy, w, out, options)
-
-
-def wgrad(name: str, text: str, x: Array, dy: Array, out: Array) -> None:
-    """dw of x and dy, into `out` [K, C/groups, T, R, S] of any dense strides."""
-    p = ConvProblem.decode(text)
-    krsc = not out.flags.c_contiguous
-    memory = _room(out)
-    target = _tensor(memory, p)
-    call.run_wgrad(
-        _row(name),
-        p,
-        _activation(x, p, p.x_layout),
-        _activation(dy, p, p.y_layout),
-        target.movedim(-1, 1) if krsc else target,
-        _config,
-    )
-    if DEVICE == "cuda":
-        host = target.cpu()
-        memory[...] = (
-            (host.view(torch.int16) if p.dtype == "bf16" else host).numpy().view(memory.dtype)
-        )
+        _copy_back(tensors[written.name], arrays[written.name], written, p)
+    return arrays[written.name]

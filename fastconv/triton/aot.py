@@ -26,7 +26,7 @@ import torch
 from fastconv.problem import ConvProblem
 from fastconv.tensors import DTYPES
 from fastconv.triton import ROWS, Row
-from fastconv.triton.choice import offer
+from fastconv.triton.choice import ask
 from fastconv.triton.launch import Launch, recorded
 from fastconv.triton.row import Args
 
@@ -154,7 +154,7 @@ def _jobs(pattern: str) -> Iterator[tuple[str, str, int]]:
         cases = [case for case in shapes.triton() if case.name.split(".")[0] == row.algorithm]
         for dtype in ("f16", "f32"):
             problems = [case.problem.replace(dtype=dtype) for case in cases]
-            taken = [p for p in problems if offer(row, p) == (None, p)]
+            taken = [p for p in problems if ask(row, p) == (None, p)]
             # float32 on one layer is enough where the row also has 16-bit numbers.
             for p in taken if dtype == "f16" or row.numerics != "exact" else taken[:1]:
                 for capability in CAPABILITIES:

@@ -2,43 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from fastconv import tune
-from fastconv.problem import ConvProblem
+from fastconv import families, plans
+from fastconv.problem_text import Problem
 from fastconv.tensors import lifted
-from fastconv.triton.choice import offer
+from fastconv.triton.choice import ask
 from fastconv.triton.row import Args, Config, Row
 
-__all__ = ["run_forward", "run_wgrad"]
+__all__ = ["config_for", "run", "run_forward", "run_wgrad"]
 
 
-def _dense(t: Tensor, layout: str) -> Tensor:
-    """`t` [N, C, D, H, W] dense in `layout`: itself, or a copy."""
-    last = layout == "nhwc"
-    return t.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
+def config_for(row: Row, p: Problem, seen: Problem) -> Config:
+    """The row's measured configuration for the problem, else its choice without tuning for the
+    problem as the row sees it.
+    """
+    plan = plans.measured(row.direction, p)
+    if plan is not None and row.name in plan.configs:
+        return Config(**plan.configs[row.name])
+    return row.configs(seen)[0]
 
 
-def _wide(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """A vector of one number per channel in the type of the sums."""
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    return None if t is None else t.to(wide).contiguous()
+def _format(layout: str) -> torch.memory_format:
+    return torch.channels_last_3d if layout == "nhwc" else torch.contiguous_format
 
 
-def _empty(t: Tensor, layout: str) -> Tensor:
+def _room(t: Tensor, layout: str) -> Tensor:
     """Room for `t` [N, C, D, H, W] in `layout`: `t` itself where it lies so."""
-    last = layout == "nhwc"
-    if t.is_contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format):
+    if t.is_contiguous(memory_format=_format(layout)):
         return t
-    return torch.empty_like(
-        t, memory_format=torch.channels_last_3d if last else torch.contiguous_format
-    )
+    return torch.empty_like(t, memory_format=_format(layout))
+
+
+def run(
+    row: Row,
+    p: Problem,
+    operands: Mapping[str, Tensor | None],
+    activation: str = "none",
+    config: Config | None = None,
+) -> None:
+    """Runs the row on operands by name, of one to three spatial axes.
+
+    Activations, "out" among them, are of any dense strides; a vector of one number per channel is
+    taken to the type of the sums.
+    """
+    _, seen = ask(row, p)
+    given: dict[str, Tensor] = {}
+    written: list[tuple[Tensor, Tensor]] = []
+    wide = torch.float64 if p.dtype == "f64" else torch.float32
+    for each in families.named(row.family).operands[row.direction]:
+        t = operands.get(each.name)
+        if t is None:
+            continue
+        if each.kind == "channels":
+            given[each.name] = t.to(wide).contiguous()
+            continue
+        t = given[each.name] = lifted(t)
+        if each.kind == "activation":
+            layout = seen.layout(each.side)
+            if each.written:
+                given[each.name] = _room(t, layout)
+                written.append((t, given[each.name]))
+            else:
+                given[each.name] = t.contiguous(memory_format=_format(layout))
+    args = Args(**given, activation=activation)
+    row.run(seen, args, config or config_for(row, p, seen))
+    for target, room in written:
+        if room is not target:
+            target.copy_(room)
 
 
 def run_forward(
     row: Row,
-    p: ConvProblem,
+    p: Problem,
     source: Tensor,
     w: Tensor,
     out: Tensor,
@@ -48,36 +87,20 @@ def run_forward(
     activation: str = "none",
     config: Config | None = None,
 ) -> None:
-    """fprop or dgrad into `out`, a tensor of any dense strides; `source` is x or dy."""
-    _, seen = offer(row, p)
-    fprop = row.direction == "fprop"
-    source_layout, out_layout = (
-        (seen.x_layout, seen.y_layout) if fprop else (seen.y_layout, seen.x_layout)
-    )
-    target = lifted(out)
-    room = _empty(target, out_layout)
-    operand = _dense(lifted(source), source_layout)
-    args = Args(
-        room,
-        x=operand if fprop else None,
-        dy=None if fprop else operand,
-        w=lifted(w),
-        scale=_wide(scale, out.dtype),
-        shift=_wide(shift, out.dtype),
-        residual=None if residual is None else _dense(lifted(residual), out_layout),
-        activation=activation,
-    )
-    row.run(seen, args, config or tune.config_for(row, p, seen))
-    if room is not target:
-        target.copy_(room)
+    """Convolution's fprop or dgrad into `out`; `source` is x or dy."""
+    operands = {
+        ("x" if row.direction == "fprop" else "dy"): source,
+        "w": w,
+        "out": out,
+        "scale": scale,
+        "shift": shift,
+        "residual": residual,
+    }
+    run(row, p, operands, activation, config)
 
 
 def run_wgrad(
-    row: Row, p: ConvProblem, x: Tensor, dy: Tensor, out: Tensor, config: Config | None = None
+    row: Row, p: Problem, x: Tensor, dy: Tensor, out: Tensor, config: Config | None = None
 ) -> None:
-    """wgrad into `out`, a weight of any strides."""
-    _, seen = offer(row, p)
-    args = Args(
-        lifted(out), x=_dense(lifted(x), seen.x_layout), dy=_dense(lifted(dy), seen.y_layout)
-    )
-    row.run(seen, args, config or tune.config_for(row, p, seen))
+    """Convolution's wgrad into `out`, a weight of any strides."""
+    run(row, p, {"x": x, "dy": dy, "out": out}, config=config)

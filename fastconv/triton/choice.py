@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
-from fastconv.problem import ConvProblem, Direction
+from fastconv import families
+from fastconv.problem_text import Problem
 from fastconv.triton import ROWS, Row
 from fastconv.triton.heuristics import expected_loss
+from fastconv.words import why_too_inexact
 
-__all__ = ["choose", "find", "offer", "why_not", "why_not_auto", "why_not_numerics"]
+__all__ = ["ask", "choose", "find", "why_not", "why_not_auto"]
 
 
 def find(name: str) -> Row | None:
@@ -16,7 +19,7 @@ def find(name: str) -> Row | None:
     return next((row for row in ROWS if row.name == name), None)
 
 
-def offer(row: Row, p: ConvProblem) -> tuple[str | None, ConvProblem]:
+def ask(row: Row, p: Any) -> tuple[str | None, Any]:
     """The row's reason, and the problem as it will see it: with other layouts where it wants them."""
     reason = row.why_not(p)
     if reason is None:
@@ -28,39 +31,23 @@ def offer(row: Row, p: ConvProblem) -> tuple[str | None, ConvProblem]:
     return reason, p
 
 
-def why_not(row: Row, p: ConvProblem) -> str | None:
+def why_not(row: Row, p: Problem) -> str | None:
     """None where the row takes the problem, directly or after a transposition."""
-    return offer(row, p)[0]
-
-
-def why_not_numerics(numerics: str, p: ConvProblem, precision: str, allow_tf32: bool) -> str | None:
-    """Why sums of a class are not exact enough; None where they are."""
-    if numerics == "exact":
-        return None
-    if numerics == "tf32":
-        if precision == "exact":
-            return "precision is 'exact', which takes no TF32"
-        return None if allow_tf32 else "torch's switch for convolutions in TF32 is off"
-    if precision == "exact":
-        return "precision is 'exact', which takes no Winograd"
-    depth = max(p.C_per_group, p.K_per_group) * p.R * p.S
-    if precision == "high" and depth > 16384:
-        return "the error bound at this depth is outside precision 'high'"
-    return None
+    return ask(row, p)[0]
 
 
 def why_not_auto(
-    row: Row, p: ConvProblem, precision: str = "high", allow_tf32: bool = False
+    row: Row, p: Problem, precision: str = "high", allow_tf32: bool = False
 ) -> str | None:
     """None where `auto` takes the row; else its reason: refusal, precision or expected loss."""
-    inexact = why_not_numerics(row.numerics, p, precision, allow_tf32)
+    inexact = why_too_inexact(row.numerics, p.transform_depth, precision, allow_tf32)
     return why_not(row, p) or inexact or expected_loss(row, p)
 
 
 @functools.lru_cache(maxsize=1024)
 def choose(
-    direction: Direction,
-    p: ConvProblem,
+    direction: str,
+    p: Problem,
     precision: str = "high",
     allow_tf32: bool = False,
     must_win: bool = False,
@@ -68,12 +55,13 @@ def choose(
     """The first row that `auto` takes; where none is known to win, None with `must_win`, else the
     first that takes the problem.
     """
+    family = families.of(p).name
     able = [
         row
         for row in ROWS
-        if row.direction == direction
+        if (row.family, row.direction) == (family, direction)
         and why_not(row, p) is None
-        and why_not_numerics(row.numerics, p, precision, allow_tf32) is None
+        and why_too_inexact(row.numerics, p.transform_depth, precision, allow_tf32) is None
     ]
     best = next((row for row in able if expected_loss(row, p) is None), None)
     if best is None and able and not must_win:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
-from fastconv.problem import ConvProblem, Direction
+from fastconv.problem import ConvProblem
+from fastconv.words import ACTIVATIONS
 
 __all__ = [
-    "ACTIVATIONS",
     "Args",
     "Config",
     "Row",
@@ -19,8 +20,6 @@ __all__ = [
     "why_not_product",
 ]
 
-#: The numbers under which kernels know the activations, as in `enum class Activation`.
-ACTIVATIONS = ("none", "relu", "relu6", "hardswish", "silu", "sigmoid")
 _INDEXABLE = 2**31 - 1
 
 
@@ -43,7 +42,8 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """The operands of one call, as torch's tensors on one device.
+    """The operands of one call by the names of `fastconv.families.record.Operand`, as torch's tensors
+    on one device.
 
     Activations are dense in the problem's layout, with one to three spatial axes as the caller has
     them: kernels go by their addresses. The weight is a view [K, C/groups, T, R, S] of any strides.
@@ -85,13 +85,18 @@ class Row:
     """
 
     name: str
-    direction: Direction
+    direction: str
     numerics: str
     algorithm: str
-    why_not: Callable[[ConvProblem], str | None]
-    run: Callable[[ConvProblem, Args, Config], None]
-    configs: Callable[[ConvProblem], tuple[Config, ...]]
+    why_not: Callable[[Any], str | None]
+    run: Callable[[Any, Args, Config], None]
+    configs: Callable[[Any], tuple[Config, ...]]
     target: str = "triton"
+
+    @property
+    def family(self) -> str:
+        """What its name begins with."""
+        return self.name.partition("_")[0]
 
 
 def why_not_operands(
@@ -117,7 +122,7 @@ def why_not_product(p: ConvProblem) -> str | None:
 
 
 def exact_and_tf32(
-    direction: Direction,
+    direction: str,
     algorithm: str,
     why_not: Callable[[ConvProblem], str | None],
     run: Callable[[ConvProblem, Args, Config, str], None],

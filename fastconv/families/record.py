@@ -1,0 +1,141 @@
+"""What a family of kernels is to everything that serves any family: checks, gate, benchmarks, tuning,
+tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from fastconv.problem_text import Problem
+
+__all__ = ["Call", "Family", "Kind", "Operand", "Shapes", "Side", "epilogue"]
+
+#: How an operand lies: an activation [N, channels, ...] dense in the problem's layout; a weight by
+#: strides of its own; one number of the sums' type for each channel of a side.
+Kind = Literal["activation", "weight", "channels"]
+Side = Literal["x", "y"]
+Array = npt.NDArray[np.float64]
+Call = Callable[[], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operand:
+    """One operand of a direction, as ``csrc/core/operand.h`` has it.
+
+    Attributes:
+        name: in native calls and in Python; "out" is what the direction computes.
+        side: of which activation it has the extents, or the channels; not of a weight.
+    """
+
+    name: str
+    kind: Kind
+    side: Side = "x"
+    written: bool = False
+    optional: bool = False
+
+    def extents(self, p: Problem) -> tuple[int, ...]:
+        """[N, channels, depth, height, width], [K, C/groups, T, R, S] or [channels]."""
+        if self.kind == "weight":
+            return p.weight_extents
+        extents = p.extents(self.side)
+        return extents if self.kind == "activation" else extents[1:2]
+
+
+def epilogue(side: Side) -> tuple[Operand, ...]:
+    """The operands of ``act(scale * sums + shift + residual)`` on an output of that side."""
+    return (
+        Operand("scale", "channels", side, optional=True),
+        Operand("shift", "channels", side, optional=True),
+        Operand("residual", "activation", side, optional=True),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """Shape files of ``fastconv/testing/shapes``; "" where a family has none.
+
+    Attributes:
+        basic: what every kernel is tested on.
+        caches: more for the CPU's kernels, which go other ways where operands outgrow its caches.
+        cuda: what every CUDA kernel is tested on, small, for they run on the CPU.
+        triton: the layers that Triton's kernels are compiled for ahead of time, by algorithm.
+    """
+
+    basic: str
+    caches: str = ""
+    cuda: str = ""
+    triton: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of kernels.
+
+    Attributes:
+        name: what its rows begin with: ``<name>_<direction>_<algorithm>[_<layout>]_<target>``.
+        problem: its record, which reads and writes the text.
+        operands: of each direction, what it reads and writes, in the order of the call.
+        oracle: the direction's result without the epilogue, in NumPy and float64, that shares no
+            line with the kernels: ``oracle(p, direction, {name: array})``.
+        torch_call: torch's own kernel for the direction, as its autograd calls it, on tensors as
+            `fastconv.tensors.drawn` makes them: ``torch_call(p, direction, {name: tensor})``.
+        native_call: the same by the op library, on the kernel of that name:
+            ``native_call(p, direction, {name: tensor}, kernel)``; None where it has no ops yet.
+        factors: how many drawn numbers a term of a sum multiplies: the largest term of inputs up to
+            ``a`` is ``a**factors``.
+        is_exact: whether integer inputs give exact sums in the direction, where nothing overflows.
+        why_not_torch: why torch has no kernel for the problem, None where it has.
+        shapes: its shape files.
+        sets: its layer sets in ``fastconv/bench/sets``.
+    """
+
+    name: str
+    problem: type[Problem]
+    operands: Mapping[str, tuple[Operand, ...]]
+    oracle: Callable[[Any, str, Mapping[str, Array]], Array]
+    torch_call: Callable[[Any, str, Mapping[str, Tensor]], Call]
+    native_call: Callable[[Any, str, Mapping[str, Tensor], str], Call] | None
+    factors: int
+    is_exact: Callable[[Any, str], bool]
+    why_not_torch: Callable[[Any], str | None]
+    shapes: Shapes
+    sets: tuple[str, ...]
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """In the order of the table."""
+        return tuple(self.operands)
+
+    def inputs(self, direction: str) -> tuple[Operand, ...]:
+        """What every call of the direction reads."""
+        return tuple(
+            each for each in self.operands[direction] if not each.written and not each.optional
+        )
+
+    def output(self, direction: str) -> Operand:
+        """What the direction writes."""
+        return next(each for each in self.operands[direction] if each.written)
+
+    def has_epilogue(self, direction: str) -> bool:
+        """Whether the direction's sums may be scaled, shifted, added to and activated."""
+        return any(each.optional for each in self.operands[direction])
+
+    def drawn(self) -> tuple[Operand, ...]:
+        """What the directions read, each once: oracles and torch's calls are given all of it."""
+        every = (each for direction in self.operands for each in self.inputs(direction))
+        return tuple({each.name: each for each in every}.values())
+
+    def row_names(self) -> re.Pattern[str]:
+        """The grammar of its rows' names, with groups direction, algorithm, layout and target."""
+        return re.compile(
+            rf"{self.name}_(?P<direction>{'|'.join(self.directions)})"
+            r"_(?P<algorithm>ref|[a-z0-9]+(?:_[a-z0-9]+)*?)(?:_(?P<layout>nhwc|nchw))?"
+            r"(?:_(?P<target>cpu|avx2|avx512|sm80|sm90a|triton))?"
+        )
