@@ -123,44 +123,6 @@ def module(device: Device = "cpu") -> ModuleType:
         ) from None
 
 
-class _ConvTable:
-    """The table of a module that has convolution's alone, at its top level."""
-
-    def __init__(self, native: Any) -> None:
-        self._native = native
-        self._directions = {row.name: row.direction for row in native.conv_rows()}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._native, name)
-
-    def rows(self) -> list[NativeRow]:
-        return list(self._native.conv_rows())
-
-    def run(
-        self,
-        kernel: str,
-        problem: str,
-        *,
-        direction: str | None = None,
-        activation: str = "none",
-        packed: Array | None = None,
-        **operands: Array,
-    ) -> Array:
-        """See `Table`."""
-        direction = direction or self._directions[kernel]
-        out = operands.pop("out", None)
-        if direction == "wgrad":
-            found = self._native.wgrad(kernel, problem, operands["x"], operands["dy"], out)
-        else:
-            source = operands.pop("x" if direction == "fprop" else "dy")
-            run = getattr(self._native, direction)
-            found = run(
-                kernel, problem, source, operands.pop("w"), out, activation=activation,
-                packed=packed, **operands,
-            )  # fmt: skip
-        return cast("Array", found)
-
-
 @functools.cache
 def table(family: str, device: Device = "cpu") -> Table | None:
     """The family's table on the device; None where the native module has none of that family.
@@ -168,7 +130,4 @@ def table(family: str, device: Device = "cpu") -> Table | None:
     Raises:
         RuntimeError: where the native module was not built.
     """
-    native = module(device)
-    if hasattr(built_core(), "families"):
-        return cast("Table | None", getattr(native, family, None))
-    return cast("Table", _ConvTable(native)) if family == "conv" else None
+    return cast("Table | None", getattr(module(device), family, None))

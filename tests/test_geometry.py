@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from helpers_torch import assert_close
 
-from fastconv import _core as core
 from fastconv import registry
 from fastconv.enable import enabled
 from fastconv.problem import ConvProblem
 from fastconv.testing import inputs
 
-RUNNABLE = [kernel for kernel in registry.kernels() if kernel.reason is None]
+CONV = registry.table("conv")
+RUNNABLE = [kernel for kernel in registry.kernels(family="conv") if kernel.reason is None]
 LAST = 2**63 - 1
 
 
@@ -86,11 +86,11 @@ def test_arrays_of_a_padded_depth_have_that_axis() -> None:
     assert not problem.is_2d
     assert problem.replace(pad_d=0).is_2d
     x, w = np.ones((2, 1, 6, 5, 16), "f"), np.ones((8, 16, 1, 3, 3), "f")
-    y = core.fprop("auto", problem.encode(), x, w)
+    y = CONV.run("auto", problem.encode(), direction="fprop", x=x, w=w)
     assert y.shape == (2, 1, 6, 5, 8)
     assert not y.any()
     with pytest.raises(ValueError, match=r"x has shape \(2, 6, 5, 16\)"):
-        core.fprop("auto", problem.encode(), x[:, 0], w)
+        CONV.run("auto", problem.encode(), direction="fprop", x=x[:, 0], w=w)
 
 
 @pytest.mark.parametrize(
@@ -160,26 +160,19 @@ def test_time_does_not_grow_with_what_lies_outside(kernel: registry.Kernel) -> N
             near, far = (
                 ConvProblem.decode("n1_" + channels.format(form.format(n))) for n in (30, 3000)
             )
-            if not near.y_elements or core.why_not(kernel.name, far.encode()) is not None:
+            if not near.y_elements or CONV.why_not(kernel.name, far.encode()) is not None:
                 continue
-            if core.why_not(kernel.name, near.encode()) is not None:
+            if CONV.why_not(kernel.name, near.encode()) is not None:
                 continue
             times = [seconds(kernel, p) for p in (near, far)]
             assert times[1] < 20 * times[0] + 1e-3, f"{kernel.name} on {far}: {times}"
 
 
 def seconds(kernel: registry.Kernel, p: ConvProblem) -> float:
-    data = inputs.operands(p, integers=False)
-    x, dy = (
-        inputs.to_layout(inputs.to_bits(values, p.dtype), layout)
-        for values, layout in ((data.x, p.x_layout), (data.dy, p.y_layout))
-    )
-    w = inputs.to_bits(data.w, p.dtype)
-    operands = {"fprop": (x, w), "dgrad": (dy, w), "wgrad": (x, dy)}[kernel.direction]
-    run = getattr(core, kernel.direction)
+    given = inputs.stored(p, kernel.direction, inputs.operands(p, integers=False))
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        run(kernel.name, p.encode(), *operands)
+        CONV.run(kernel.name, p.encode(), **given)
         best = min(best, time.perf_counter() - start)
     return best
