@@ -1,19 +1,13 @@
 """Rows that Python runs (Triton's), made known to the op library: their names, and what it asks of
 them when it chooses.
-
-The library calls back through ctypes, which cannot raise: what goes wrong in here is answered as a
-refusal, or as no preference, and warned of.
 """
 
 from __future__ import annotations
 
-import _thread
 import ctypes
 import functools
-import threading
-import warnings
 
-from fastconv import _native, _triton, families, plan
+from fastconv import _native, _triton, families, plan, slots
 from fastconv.words import NUMERICS, PRECISIONS
 
 __all__ = ["announce", "register"]
@@ -36,7 +30,7 @@ def _why_not(name: str, on_cuda: bool, problem: str) -> str | None:
 
 
 def _prefer(
-    direction: int, problem: str, precision: int, allow_tf32: int, must_win: int, own: bytes
+    problem: str, slot: int, precision: int, allow_tf32: int, must_win: int, own: bytes
 ) -> int:
     """The row's number in the library's table, or an answer that is none."""
     if _triton.why_not() is not None:
@@ -44,7 +38,7 @@ def _prefer(
     before = own.decode() or None
     p = families.decode(problem)
     name = plan.preferred(
-        families.of(p).directions[direction],
+        slots.direction(slot),
         p,
         PRECISIONS[precision],
         bool(allow_tf32),
@@ -64,10 +58,8 @@ def _prefer(
 def register() -> dict[str, int]:
     """The index of each row in the table of names, which has them from now on."""
     return {
-        row.name: _native.state.fastconv_add_guest(
-            row.name.encode(),
-            families.named(row.family).directions.index(row.direction),
-            NUMERICS.index(row.numerics),
+        row.name: _native.state.fastconv_add_external(
+            row.name.encode(), slots.slot(row.family, row.direction), NUMERICS.index(row.numerics)
         )
         for row in _triton.rows()
     }
@@ -75,44 +67,18 @@ def register() -> dict[str, int]:
 
 def announce() -> None:
     """Has the op library ask, and ask again what it asked before."""
-    if _native.lib is not None and _triton.is_installed():
-        _native.lib.fastconv_set_answers(*_ANSWERS)
+    if _triton.is_installed():
+        _native.set_answers(_answer_why_not, _answer_prefer)
 
 
-def _note(error: BaseException) -> str:
-    """Says what went wrong in a callback; an interrupt is raised again, outside it."""
-    if isinstance(error, KeyboardInterrupt):
-        threading.Timer(0.01, _thread.interrupt_main).start()
-        return "interrupted"
-    text = f"{type(error).__name__}: {error}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")  # a filter that raises would raise into the library
-        warnings.warn(f"fastconv: choosing among Triton's kernels failed: {text}", stacklevel=2)
-    return text
-
-
-def _answer_why_not(name: bytes, on_cuda: int, problem: bytes, text: int, size: int) -> int:
-    try:
-        reason = _why_not(name.decode(), bool(on_cuda), problem.decode())
-    except BaseException as error:
-        reason = _note(error)
-    if reason is None:
-        return 0
-    words = reason.encode()[: size - 1] + b"\0"
-    ctypes.memmove(text, words, len(words))
-    return 1
+def _answer_why_not(name: bytes, on_cuda: int, problem: bytes) -> str | None:
+    return _why_not(name.decode(), bool(on_cuda), problem.decode())
 
 
 def _answer_prefer(
-    direction: int, problem: bytes, precision: int, allow_tf32: int, must_win: int, own: bytes
+    slot: int, problem: bytes, precision: int, allow_tf32: int, must_win: int, own: bytes
 ) -> int:
-    try:
-        return _prefer(direction, problem.decode(), precision, allow_tf32, must_win, own)
-    except BaseException as error:
-        _note(error)
-        return _KEEP
+    return _prefer(problem.decode(), slot, precision, allow_tf32, must_win, own)
 
 
-# Kept for as long as the library may call them.
-_ANSWERS = (_native.WhyNotGuest(_answer_why_not), _native.Prefer(_answer_prefer))
 announce()
