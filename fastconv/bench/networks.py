@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import importlib.util
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -118,6 +119,8 @@ def _engine(name: str, net: Network) -> peers.Prepared | str:
         return prepared
     if not hasattr(module, "prepare_model"):
         return "it takes single layers alone"
+    if importlib.util.find_spec("onnx") is None:
+        return "torch exports a network to it by a package that is not installed: pip install onnx"
     model = exported(net.model, net.x)
     prepared = module.prepare_model(model, net.x, net.want.shape)
     return prepared
