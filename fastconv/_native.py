@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 #: What the library asks of rows that Python runs (csrc/torch/api.h).
-WhyNotGuest = ctypes.CFUNCTYPE(
+WhyNot = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64
 )
 Prefer = ctypes.CFUNCTYPE(
@@ -73,6 +73,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "scope_precision": (_INT, [_INT]),
     "has_cuda": (_INT, []),
     "set_allow_tf32": (None, [_INT]),
+    "slot": (_INT, [_TEXT, _TEXT]),
     "find_kernel": (_INT, [_TEXT, ctypes.POINTER(_INT)]),
     "kernel_name": (_TEXT, [_INT]),
     "set_kernel": (None, [_INT, _INT]),
@@ -81,8 +82,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "last_kernel": (_TEXT, [_INT]),
     "note_kernel": (None, [_INT, _INT]),
     "choices": (_LONG, []),
-    "add_guest": (_INT, [_TEXT, _INT, _INT]),
-    "set_answers": (None, [WhyNotGuest, Prefer]),
+    "add_external": (_INT, [_TEXT, _INT, _INT]),
+    "set_answers": (None, [WhyNot, Prefer]),
     "intern_geometry": (_LONG, [_LONG, _INTS, _INTS, _INTS, _INTS, _INT, _LONG]),
     "new_cache": (_LONG, []),
     "drop_cache": (None, [_LONG]),
@@ -197,7 +198,7 @@ def set_answers(
             return _failed(error)
 
     if (why_not, prefer) not in _answers:
-        _answers[why_not, prefer] = WhyNotGuest(answer_why_not), Prefer(answer_prefer)
+        _answers[why_not, prefer] = WhyNot(answer_why_not), Prefer(answer_prefer)
     lib.fastconv_set_answers(*_answers[why_not, prefer])
 
 
@@ -205,7 +206,7 @@ def set_answers(
 def _forget_answers() -> None:
     """The callbacks die with the interpreter; a thread may convolve on."""
     if lib is not None:
-        lib.fastconv_set_answers(WhyNotGuest(), Prefer())
+        lib.fastconv_set_answers(WhyNot(), Prefer())
 
 
 def uninstall() -> None:
