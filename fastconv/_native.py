@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import mmap
 import os
 import threading
@@ -21,13 +22,14 @@ __all__ = [
     "library_path",
     "serves",
     "set_answers",
+    "slot",
     "state",
     "uninstall",
     "why_not",
 ]
 
 #: What the library asks of rows that Python runs (csrc/torch/api.h).
-WhyNotGuest = ctypes.CFUNCTYPE(
+WhyNot = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64
 )
 Prefer = ctypes.CFUNCTYPE(
@@ -73,6 +75,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "scope_precision": (_INT, [_INT]),
     "has_cuda": (_INT, []),
     "set_allow_tf32": (None, [_INT]),
+    "slot": (_INT, [_TEXT, _TEXT]),
     "find_kernel": (_INT, [_TEXT, ctypes.POINTER(_INT)]),
     "kernel_name": (_TEXT, [_INT]),
     "set_kernel": (None, [_INT, _INT]),
@@ -81,8 +84,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "last_kernel": (_TEXT, [_INT]),
     "note_kernel": (None, [_INT, _INT]),
     "choices": (_LONG, []),
-    "add_guest": (_INT, [_TEXT, _INT, _INT]),
-    "set_answers": (None, [WhyNotGuest, Prefer]),
+    "add_external": (_INT, [_TEXT, _INT, _INT]),
+    "set_answers": (None, [WhyNot, Prefer]),
     "intern_geometry": (_LONG, [_LONG, _INTS, _INTS, _INTS, _INTS, _INT, _LONG]),
     "new_cache": (_LONG, []),
     "drop_cache": (None, [_LONG]),
@@ -154,6 +157,20 @@ _load()
 #: Who keeps the settings: the library, or its stand-in.
 state: Any = PureState() if lib is None else lib
 
+
+@functools.cache
+def slot(family: str, direction: str) -> int:
+    """The number of a family's direction, by which kernels are named and noted.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    number = int(state.fastconv_slot(family.encode(), direction.encode()))
+    if number < 0:
+        raise ValueError(f"direction is {direction!r}, which the family {family!r} does not have")
+    return number
+
+
 _FAILED, _INTERRUPTED = -3, -4  # answers that are none: see FastconvPrefer in csrc/torch/api.h
 # Kept for as long as the library may call them: a thread may be inside the ones before the last.
 _answers: dict[tuple[Any, Any], tuple[Any, Any]] = {}
@@ -197,7 +214,7 @@ def set_answers(
             return _failed(error)
 
     if (why_not, prefer) not in _answers:
-        _answers[why_not, prefer] = WhyNotGuest(answer_why_not), Prefer(answer_prefer)
+        _answers[why_not, prefer] = WhyNot(answer_why_not), Prefer(answer_prefer)
     lib.fastconv_set_answers(*_answers[why_not, prefer])
 
 
@@ -205,7 +222,7 @@ def set_answers(
 def _forget_answers() -> None:
     """The callbacks die with the interpreter; a thread may convolve on."""
     if lib is not None:
-        lib.fastconv_set_answers(WhyNotGuest(), Prefer())
+        lib.fastconv_set_answers(WhyNot(), Prefer())
 
 
 def uninstall() -> None:

@@ -14,8 +14,8 @@ class _Thread(threading.local):
     def __init__(self) -> None:
         self.enabled = _UNSET
         self.precision = _UNSET
-        self.kernel = [_UNSET] * 3
-        self.last = [_UNSET] * 3
+        self.kernel: dict[int, int] = {}
+        self.last: dict[int, int] = {}
 
 
 class PureState:
@@ -24,7 +24,8 @@ class PureState:
     def __init__(self) -> None:
         self._rows: list[tuple[bytes, int]] = []
         self._enabled, self._precision = 0, 1
-        self._kernel = [_UNSET] * 3
+        self._kernel: dict[int, int] = {}
+        self._slots: dict[tuple[bytes, bytes], int] = {}
         self._thread = _Thread()
 
     def fastconv_set_enabled(self, on: int) -> None:
@@ -47,33 +48,37 @@ class PureState:
         before, self._thread.precision = self._thread.precision, precision
         return before
 
-    def fastconv_add_guest(self, name: bytes, direction: int, numerics: int) -> int:
-        self._rows.append((name, direction))
+    def fastconv_slot(self, family: bytes, direction: bytes) -> int:
+        return self._slots.setdefault((family, direction), len(self._slots))
+
+    def fastconv_add_external(self, name: bytes, slot: int, numerics: int) -> int:
+        self._rows.append((name, slot))
         return len(self._rows) - 1
 
-    def fastconv_find_kernel(self, name: bytes, direction: Any) -> int:
+    def fastconv_find_kernel(self, name: bytes, slot: Any) -> int:
         for index, (known, way) in enumerate(self._rows):
             if known == name:
-                direction._obj.value = way
+                slot._obj.value = way
                 return index
         return -1
 
     def fastconv_kernel_name(self, index: int) -> bytes | None:
         return self._rows[index][0] if 0 <= index < len(self._rows) else None
 
-    def fastconv_set_kernel(self, direction: int, index: int) -> None:
-        self._kernel[direction] = index
+    def fastconv_set_kernel(self, slot: int, index: int) -> None:
+        self._kernel[slot] = index
 
-    def fastconv_get_kernel(self, direction: int) -> int:
-        own = self._thread.kernel[direction]
-        return self._kernel[direction] if own == _UNSET else own
+    def fastconv_get_kernel(self, slot: int) -> int:
+        own = self._thread.kernel.get(slot, _UNSET)
+        return self._kernel.get(slot, _UNSET) if own == _UNSET else own
 
-    def fastconv_scope_kernel(self, direction: int, index: int) -> int:
-        before, self._thread.kernel[direction] = self._thread.kernel[direction], index
+    def fastconv_scope_kernel(self, slot: int, index: int) -> int:
+        before = self._thread.kernel.get(slot, _UNSET)
+        self._thread.kernel[slot] = index
         return before
 
-    def fastconv_note_kernel(self, direction: int, index: int) -> None:
-        self._thread.last[direction] = index
+    def fastconv_note_kernel(self, slot: int, index: int) -> None:
+        self._thread.last[slot] = index
 
-    def fastconv_last_kernel(self, direction: int) -> bytes | None:
-        return self.fastconv_kernel_name(self._thread.last[direction])
+    def fastconv_last_kernel(self, slot: int) -> bytes | None:
+        return self.fastconv_kernel_name(self._thread.last.get(slot, _UNSET))

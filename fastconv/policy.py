@@ -9,21 +9,17 @@ import os
 from collections.abc import Iterator
 
 from fastconv import _cuda, _native, python_rows
-from fastconv.problem import DIRECTIONS
 from fastconv.words import PRECISIONS
 
 __all__ = ["get_precision", "last_kernel", "precision", "set_precision", "tell_tf32", "use"]
 
-_DIRECTIONS: tuple[str, ...] = DIRECTIONS
-
-
 def _find(name: str) -> tuple[int, int]:
-    """The row's direction and index. Raises ValueError, with names near it, where there is none."""
+    """The row's slot and index. Raises ValueError, with names near it, where there is none."""
     state = _native.state
-    direction = ctypes.c_int()
-    index = state.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
+    slot = ctypes.c_int()
+    index = state.fastconv_find_kernel(name.encode(), ctypes.byref(slot))
     if index < 0 and python_rows.register():  # from now on the table has Triton's rows too
-        index = state.fastconv_find_kernel(name.encode(), ctypes.byref(direction))
+        index = state.fastconv_find_kernel(name.encode(), ctypes.byref(slot))
     if index < 0:
         names: list[str] = []
         while (row := state.fastconv_kernel_name(len(names))) is not None:
@@ -34,12 +30,12 @@ def _find(name: str) -> tuple[int, int]:
             )
         near = difflib.get_close_matches(name, names, 3, 0.5) or names
         raise ValueError(f"no kernel is named {name!r}; the nearest are: {', '.join(near)}")
-    return direction.value, index
+    return slot.value, index
 
 
 @contextlib.contextmanager
 def use(*names: str) -> Iterator[None]:
-    """Within the scope, this thread's convolutions run on the kernels named, one per direction.
+    """Within the scope, this thread's calls run on the kernels named, one per family and direction.
 
     Holds for the ops, layers and functions of fastconv, and for torch's own where `enable()` put
     fastconv under them. Raises ValueError for an unknown name; a call that the kernel does not take
@@ -50,34 +46,34 @@ def use(*names: str) -> Iterator[None]:
     state = _native.state
     before: list[tuple[int, int]] = []
     try:
-        for direction, index in rows:
-            before.append((direction, state.fastconv_scope_kernel(direction, index)))
+        for slot, index in rows:
+            before.append((slot, state.fastconv_scope_kernel(slot, index)))
         yield
     finally:
-        for direction, index in reversed(before):
-            state.fastconv_scope_kernel(direction, index)
+        for slot, index in reversed(before):
+            state.fastconv_scope_kernel(slot, index)
 
 
-def last_kernel(direction: str) -> str | None:
-    """The kernel that this thread's last call of "fprop", "dgrad" or "wgrad" ran on.
+def last_kernel(direction: str, family: str = "conv") -> str | None:
+    """The kernel that this thread's last call of "fprop", "dgrad" or "wgrad" of a family ran on.
 
     None where it ran on torch's, or where there was no call yet.
     """
-    name = _native.state.fastconv_last_kernel(_DIRECTIONS.index(direction))
+    name = _native.state.fastconv_last_kernel(_native.slot(family, direction))
     return None if name is None else str(name.decode())
 
 
-def named_kernel(direction: str) -> str | None:
+def named_kernel(direction: str, family: str = "conv") -> str | None:
     """The kernel that holds for this thread by `use` or FASTCONV_KERNEL."""
     state = _native.state
-    name = state.fastconv_kernel_name(state.fastconv_get_kernel(_DIRECTIONS.index(direction)))
+    name = state.fastconv_kernel_name(state.fastconv_get_kernel(_native.slot(family, direction)))
     return None if name is None else str(name.decode())
 
 
-def note_kernel(direction: str, name: str | None) -> None:
+def note_kernel(direction: str, name: str | None, family: str = "conv") -> None:
     """Says which kernel a call ran on that the op library did not see."""
     index = -1 if name is None else _find(name)[1]
-    _native.state.fastconv_note_kernel(_DIRECTIONS.index(direction), index)
+    _native.state.fastconv_note_kernel(_native.slot(family, direction), index)
 
 
 def _level(name: str) -> int:

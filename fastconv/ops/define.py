@@ -60,7 +60,7 @@ def _choice(
     return "torch: no kernel is known to win here" if row is None else row.name
 
 
-def _guest_forward(
+def _external_conv(
     source: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -79,7 +79,7 @@ def _guest_forward(
     call.run_forward(row, p, source, weight, out, bias, scale, residual, activation)
 
 
-def _guest_wgrad(x: Tensor, dy: Tensor, out: Tensor, problem: str, kernel: str) -> None:
+def _external_conv_wgrad(x: Tensor, dy: Tensor, out: Tensor, problem: str, kernel: str) -> None:
     from fastconv.triton import call, choice
 
     row = choice.find(kernel)
@@ -105,9 +105,9 @@ for _key in ("CPU", "CUDA"):
         _library.impl(_name, _function, _key)
 
 _library.define(
-    "_guest_forward(Tensor source, Tensor weight, Tensor? bias, Tensor? scale, Tensor? residual, "
+    "_external_conv(Tensor source, Tensor weight, Tensor? bias, Tensor? scale, Tensor? residual, "
     "Tensor(a!) out, str problem, str kernel, str activation) -> ()"
 )
-_library.define("_guest_wgrad(Tensor x, Tensor dy, Tensor(a!) out, str problem, str kernel) -> ()")
-_library.impl("_guest_forward", _guest_forward, "CompositeExplicitAutograd")
-_library.impl("_guest_wgrad", _guest_wgrad, "CompositeExplicitAutograd")
+_library.define("_external_conv_wgrad(Tensor x, Tensor dy, Tensor(a!) out, str problem, str kernel) -> ()")
+_library.impl("_external_conv", _external_conv, "CompositeExplicitAutograd")
+_library.impl("_external_conv_wgrad", _external_conv_wgrad, "CompositeExplicitAutograd")
