@@ -130,39 +130,39 @@ def failing(kind: type[BaseException]):
 
 
 @pytest.fixture
-def guest():
+def external():
     """A row that Python is asked about."""
     name = b"conv_fprop_asked_in_tests_triton"
     if lib.fastconv_find_kernel(name, ctypes.byref(ctypes.c_int())) < 0:
-        assert lib.fastconv_add_guest(name, 0, 0) >= 0
+        assert lib.fastconv_add_external(name, 0, 0) >= 0
     yield name.decode()
     _triton.announce()
     if not _triton.is_installed():
-        lib.fastconv_set_answers(_native.WhyNotGuest(), _native.Prefer())
+        lib.fastconv_set_answers(_native.WhyNot(), _native.Prefer())
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
-def test_an_answer_that_raises_is_an_error_of_the_call(kind, guest) -> None:
+def test_an_answer_that_raises_is_an_error_of_the_call(kind, external) -> None:
     _native.set_answers(failing(kind), failing(kind))
     with pytest.raises(RuntimeError, match=f"{kind.__name__}: out of words"):
-        ops.conv(X, W, None, *ONE, kernel_name=guest)
+        ops.conv(X, W, None, *ONE, kernel_name=external)
     assert_close(ops.conv(X, W, None, *ONE), F.conv2d(X, W, padding=1))
 
 
-def test_an_interrupt_of_an_answer_interrupts_the_caller(guest) -> None:
+def test_an_interrupt_of_an_answer_interrupts_the_caller(external) -> None:
     _native.set_answers(failing(KeyboardInterrupt), failing(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         try:
-            ops.conv(X, W, None, *ONE, kernel_name=guest)
+            ops.conv(X, W, None, *ONE, kernel_name=external)
         finally:
             for _ in range(100):  # it comes as soon as Python looks
                 pass
 
 
-def test_an_answer_that_refuses_gives_its_reason(guest) -> None:
+def test_an_answer_that_refuses_gives_its_reason(external) -> None:
     _native.set_answers(lambda *_: "it is only asked", failing(ValueError))
     with pytest.raises(RuntimeError, match="it is only asked"):
-        ops.conv(X, W, None, *ONE, kernel_name=guest)
+        ops.conv(X, W, None, *ONE, kernel_name=external)
 
 
 def test_functions_of_the_library_raise_instead_of_ending_the_process() -> None:
@@ -201,7 +201,7 @@ def test_answers_are_forgotten_before_the_callbacks_die() -> None:
         "atexit.register(late)\n"
         "atexit.register(_native._forget_answers)\n"
         "_native.set_answers(lambda *_: 'asked too late', lambda *_: -1)\n"
-        "_native.lib.fastconv_add_guest(b'conv_fprop_asked_triton', 0, 0)\n"
+        "_native.lib.fastconv_add_external(b'conv_fprop_asked_triton', 0, 0)\n"
     )
     assert run.returncode == 0, run.stderr
     assert "its library is gone" in run.stdout and "asked too late" not in run.stdout
