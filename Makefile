@@ -20,8 +20,10 @@ export FASTCONV_CUDA
 bench:
 	@$(MAKE) --no-print-directory install FASTCONV_CUDA=$(CUDA_FOR_BENCH)
 	$(BIN)/python -m fastconv info
-	$(BIN)/python -m fastconv bench
-	$(BIN)/python -m fastconv demo
+	$(BIN)/python -m fastconv bench --json build/bench/layers.json
+	$(BIN)/python -m fastconv demo --json build/bench/network.json
+	@echo
+	@$(BIN)/python -m fastconv summary build/bench/network.json build/bench/layers.json
 
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
@@ -48,7 +50,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cc' 'csrc/*.cu' 'csrc/*.h')
 
-# The committed measurements of this machine, and the tables made from them.
+# The committed measurements of this machine, and the pages made from them.
 results: install
 	$(BIN)/python benchmarks/measure.py
 	$(BIN)/python benchmarks/render.py

@@ -1,9 +1,10 @@
-"""The command ``fastconv``: info, bench, tune, demo."""
+"""The command ``fastconv``: info, bench, tune, demo, summary."""
 
 from __future__ import annotations
 
 import argparse
 import functools
+import json
 import os
 import sys
 from pathlib import Path
@@ -37,15 +38,18 @@ def parser() -> argparse.ArgumentParser:
         "fastconv", description="Hand-written convolution kernels for PyTorch."
     )
     commands = top.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "info", help="versions, this machine, every kernel and why it does or does not run here"
-    )
+    info = commands.add_parser("info", help="versions, this machine, and what of fastconv it runs")
+    info.add_argument("--rows", action="store_true",
+                      help="every kernel too, and why it does or does not run here")  # fmt: skip
 
     bench = commands.add_parser(
         "bench", help="layers beside torch, each checked against float64 before it is timed"
     )
-    bench.add_argument("--set", dest="sets", type=_names, default=["quick"], metavar="NAME[,NAME]",
-                       help="layer sets; all, networks, figures, or --list (default: quick)")  # fmt: skip
+    what = bench.add_mutually_exclusive_group()
+    what.add_argument("--set", dest="sets", type=_names, default=["quick"], metavar="NAME[,NAME]",
+                      help="layer sets; all, networks, figures, or --list (default: quick)")  # fmt: skip
+    what.add_argument("--networks", type=_names, metavar="NAME[,NAME]",
+                      help="whole networks instead of layers: resnet18")  # fmt: skip
     bench.add_argument("--list", action="store_true", help="list the sets and stop")
     bench.add_argument(
         "--threads", type=_positive, default=_cores(), help="default: the cores of this process"
@@ -57,9 +61,9 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--regime", choices=["packed", "unpacked"], default="packed",
                        help="packed: a fastconv.nn module in eval, against prepacked oneDNN too; "
                             "unpacked: fastconv.enable(), packing counted")  # fmt: skip
-    bench.add_argument(
-        "--peers", type=_names, default=[], metavar="NAME[,NAME]", help="also onnxruntime, ncnn"
-    )
+    bench.add_argument("--peers", type=_names, default=["all"], metavar="NAME[,NAME]",
+                       help="engines beside torch's eager paths: torch.compile, onnxruntime, openvino, "
+                            "ncnn; all that are installed (the default), or none")  # fmt: skip
     bench.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
                        help="cuda: the current GPU beside cuDNN, one direction at a time")  # fmt: skip
     bench.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
@@ -86,6 +90,11 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--threads", type=_positive, default=_cores())
     demo.add_argument("--json", type=Path, metavar="FILE")
+
+    summary = commands.add_parser(
+        "summary", help="a handful of lines on what results of bench and demo come to"
+    )
+    summary.add_argument("files", type=Path, nargs="+", metavar="FILE", help="what --json wrote")
     return top
 
 
@@ -96,15 +105,15 @@ def _write(path: Path | None, value: dict[str, Any]) -> None:
         _files.write_json(path, value)
 
 
-def _info() -> int:
+def _info(options: argparse.Namespace) -> int:
     from fastconv.info import info
 
-    print(info())
+    print(info(rows=options.rows))
     return 0
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from fastconv.bench import gate, report, run, workloads
+    from fastconv.bench import gate, networks, report, run, tables, workloads
 
     if options.list:
         for name in workloads.set_names():
@@ -112,6 +121,7 @@ def _bench(options: argparse.Namespace) -> int:
         return 0
     if options.device == "cuda":
         return _bench_on_cuda(options)
+    quick = options.quick or (options.networks is None and options.sets == ["quick"])
     settings = run.Settings(
         sets=options.sets,
         threads=options.threads,
@@ -120,31 +130,35 @@ def _bench(options: argparse.Namespace) -> int:
         task=options.direction,
         regime=options.regime,
         peers=options.peers,
-        quick=options.quick or options.sets == ["quick"],
+        quick=quick,
     )
     try:
-        result = run.run(settings)
+        if options.networks is not None:
+            batch = options.batch or 1
+            result = networks.run(options.networks, batch, options.threads, options.peers, quick)
+        else:
+            result = run.run(settings)
     except gate.WrongAnswerError as error:
         print(f"fastconv bench: {error}", file=sys.stderr)
         return 1
     _write(options.json, result)
-    print(report.render(result))
+    tables.show((report if options.networks is None else networks).render(result))
     return 0
 
 
 def _bench_on_cuda(options: argparse.Namespace) -> int:
-    from fastconv.bench import on_cuda, workloads
+    from fastconv.bench import on_cuda, tables, workloads
 
     quick = options.quick or options.sets == ["quick"]
     task: workloads.Task = options.direction or "fprop"
     keep = functools.partial(_write, options.json)
     result = on_cuda.run(options.sets, options.batch, options.dtype, task, quick, keep)
-    print(on_cuda.render(result))
+    tables.show(on_cuda.render(result))
     return 0 if on_cuda.is_whole(result) else 1
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from fastconv.bench import tuning
+    from fastconv.bench import tables, tuning
 
     directions: list[Direction] = (
         [options.direction] if options.direction else ["fprop", "dgrad", "wgrad"]
@@ -153,17 +167,26 @@ def _tune(options: argparse.Namespace) -> int:
     result = tuning.run(
         options.sets, options.batch, options.dtype, directions, limit=options.limit, keep=keep
     )
-    print(tuning.render(result))
+    tables.show(tuning.render(result))
     return 0 if tuning.is_whole(result) else 1
 
 
 def _demo(options: argparse.Namespace) -> int:
     from fastconv import demo
+    from fastconv.bench import tables
 
     result = demo.run(options.threads)
     _write(options.json, result.as_dict())
-    print(demo.render(result, options.threads))
+    tables.show(demo.render(result, options.threads))
     return 0 if result.agrees else 1
+
+
+def _summary(options: argparse.Namespace) -> int:
+    from fastconv.bench import summary
+
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in options.files]
+    print(summary.lines(results))
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -172,8 +195,14 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        commands = {"bench": _bench, "tune": _tune, "demo": _demo}
-        return _info() if options.command == "info" else commands[options.command](options)
-    except (ValueError, ImportError) as error:
+        commands = {
+            "info": _info,
+            "bench": _bench,
+            "tune": _tune,
+            "demo": _demo,
+            "summary": _summary,
+        }
+        return commands[options.command](options)
+    except (ValueError, ImportError, FileNotFoundError) as error:
         print(f"fastconv {options.command}: {error}", file=sys.stderr)
         return 2

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 import torch
 
 import fastconv
-from fastconv.bench import timing
-from fastconv.bench.peers import Peer
+from fastconv.bench import tables, timing
+from fastconv.bench.networks import settle
+from fastconv.bench.peers import OURS
 from fastconv.models import resnet18
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its models expect
@@ -43,24 +45,6 @@ def photograph(extent: int = 224) -> torch.Tensor:
     ).contiguous()
 
 
-def settle(model: torch.nn.Module, image: torch.Tensor) -> None:
-    """Gives the batch norms of an untrained network the statistics of the image's neighbourhood.
-
-    Without them activations of a random network grow from block to block, and a comparison would
-    say little.
-    """
-    random = torch.Generator().manual_seed(0)
-    batch = image + 0.5 * torch.randn(8, *image.shape[1:], generator=random)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # averages over what it sees
-            module.reset_running_stats()
-    model.train()
-    with torch.no_grad():
-        model(batch)
-    model.eval()
-
-
 @dataclasses.dataclass(frozen=True)
 class Result:
     """Of the demo: logits' difference, top-5 of both, median milliseconds of each way."""
@@ -72,7 +56,7 @@ class Result:
 
     @property
     def agrees(self) -> bool:
-        return self.top5["torch"] == self.top5["fastconv"]
+        return self.top5["torch"] == self.top5[OURS]
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"agrees": self.agrees}
@@ -93,42 +77,43 @@ def run(threads: int, rounds: int = 15) -> Result:
     image_last = image.contiguous(memory_format=torch.channels_last)
 
     ways = {
-        "torch contiguous": lambda: plain(image),
-        "torch channels_last": lambda: last(image_last),
-        "fastconv": lambda: ours(image_last),
+        OURS: functools.partial(ours, image_last),
+        "torch contiguous": functools.partial(plain, image),
+        "torch channels_last": functools.partial(last, image_last),
     }
     with torch.inference_mode():
         logits = {
             name: ways[way]().flatten()
-            for name, way in (("torch", "torch contiguous"), ("fastconv",) * 2)
+            for name, way in (("torch", "torch contiguous"), (OURS, OURS))
         }
     entries = [
-        timing.Entry(Peer(name, "torch", lambda *_: None, torch.inference_mode), call)
-        for name, call in ways.items()
+        timing.Entry(name, "torch", call, torch.inference_mode) for name, call in ways.items()
     ]
     timing.measure(entries, timing.Effort(rounds, 0.03, 0.06, limit=20))
     return Result(
         {name: [int(i) for i in values.topk(5).indices] for name, values in logits.items()},
-        float((logits["torch"] - logits["fastconv"]).abs().max()),
+        float((logits["torch"] - logits[OURS]).abs().max()),
         float(logits["torch"].abs().max()),
-        {entry.peer.name: entry.median * 1e3 for entry in entries},
+        {entry.name: entry.median * 1e3 for entry in entries},
     )
 
 
-def render(result: Result, threads: int) -> str:
+def render(result: Result, threads: int) -> tables.Blocks:
     """The demo's text."""
-    best = min(value for name, value in result.milliseconds.items() if name != "fastconv")
-    lines = [f"ResNet-18, seeded weights, china.jpg at 224 x 224, float32, {threads} threads", ""]
-    for name in ("torch", "fastconv"):
-        lines.append(f"{name:<20} top-5 {' '.join(f'{index:>4}' for index in result.top5[name])}")
-    relative = result.largest_difference / result.largest_logit
-    lines += [
-        f"{'same top-5':<20} {'yes' if result.agrees else 'NO'}",
-        f"{'largest difference':<20} {result.largest_difference:.2e} ({relative:.1e} of the largest logit)",
-        "",
-    ]
-    lines += [f"{name:<20} {value:8.2f} ms" for name, value in result.milliseconds.items()]
-    lines.append(
-        f"{'ratio':<20} {best / result.milliseconds['fastconv']:8.2f} (torch's better format over fastconv)"
+    head = f"ResNet-18, seeded weights, china.jpg at 224 x 224, float32, {threads} threads"
+    ours = result.milliseconds[OURS]
+    best = min(value for name, value in result.milliseconds.items() if name != OURS)
+    ranks = [f"top-{rank}" for rank in range(1, 6)]
+    guesses = tables.table(
+        ["", *ranks], ([name, *map(str, result.top5[name])] for name in result.top5)
     )
-    return "\n".join(lines)
+    relative = result.largest_difference / result.largest_logit
+    times = ([name, f"{ms:.2f}", f"{ms / ours:.2f}"] for name, ms in result.milliseconds.items())
+    return [
+        head,
+        guesses,
+        f"same top-5: {'yes' if result.agrees else 'NO'}; largest difference "
+        f"{result.largest_difference:.2e} ({relative:.1e} of the largest logit)",
+        tables.table(["", "ms", f"/ {OURS}"], times),
+        f"ratio {best / ours:.2f} (torch's better format over fastconv)",
+    ]

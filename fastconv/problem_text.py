@@ -46,6 +46,7 @@ class Extents:
     """
 
     letters: str
+    least: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +63,13 @@ class Number:
 class Steps:
     """A field an axis (``stride_d``, ``stride_h``, ``stride_w``): ``st2``, ``st2x1``, ``st1x2x2``.
 
-    `rest` is what an axis without a number has. Where `optional`, all at rest are not written.
+    `rest` is what an axis without a number has.
     """
 
     key: str
     name: str
     rest: int
     least: int | None = None
-    optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,8 +289,6 @@ def _write(part: Part, p: Problem, deep: bool) -> str:
         return "" if value == part.default else f"{part.key}{value}"
     if isinstance(part, Steps):
         d, h, w = (getattr(p, f"{part.name}_{axis}") for axis in "dhw")
-        if part.optional and d == h == w == part.rest:
-            return ""
         if deep and not d == h == w:
             return f"{part.key}{d}x{h}x{w}"
         return f"{part.key}{h}" if h == w else f"{part.key}{h}x{w}"
@@ -333,7 +331,7 @@ def _resting(parts: tuple[Part, ...]) -> tuple[tuple[str, int], ...]:
 def _least(part: Part) -> Iterator[tuple[str, int]]:
     """The least that each number of a part may be."""
     if isinstance(part, Extents):
-        yield from ((letter, 0) for letter in part.letters)
+        yield from ((letter, part.least) for letter in part.letters)
     elif isinstance(part, Outputs):
         yield from ((letter, -1) for letter in "ZPQ")
     elif isinstance(part, Number):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fastconv import _cuda, cli
-from fastconv.bench import gate, on_cuda, report, timing, workloads
+from fastconv.bench import conv, gate, on_cuda, report, timing, workloads
 from fastconv.bench import run as bench
 from fastconv.problem import ConvProblem
 
@@ -40,11 +40,13 @@ def test_quick(
         "a.3x3*2 n1_c16_h14w14_k16_r3s3_st1_pd1_dl1_g1",
         "a.dw n1_c16_h14w14_k16_r3s3_st1_pd1_dl1_g16",
     )
-    monkeypatch.setattr(timing, "QUICK", timing.Effort(2, 0.0, 0.0005, 0.1))
+    monkeypatch.setattr(timing, "QUICK", timing.Effort(2, 0.0, 0.0005, 0.1, attempts=1))
     file = tmp_path / "out" / "result.json"
     words = [
         "bench",
         "--quick",
+        "--peers",
+        "none",
         "--direction",
         direction,
         "--regime",
@@ -70,6 +72,8 @@ def test_quick(
         assert row["us_p20"] <= row["us_p50"] <= row["us_p80"]
         assert math.isclose(row["ratio"], row["best_peer_us"] / row["us_p50"])
         assert row["best_peer_us"] == min(row["peers_us"].values())
+        assert (row["best_of_all"], row["ratio_all"]) == (row["best_peer"], row["ratio"])
+        assert row["attempts"] == 1
         assert row["error"] < 1e-4
         assert row["task"] == direction
     out = capsys.readouterr().out
@@ -97,7 +101,7 @@ def test_goals_cover_the_figure_sets() -> None:
     import re
 
     for work in workloads.workloads(["figures"]):
-        assert any(re.match(goal.pattern, work.name) for goal in report.GOALS), work.name
+        assert any(re.match(goal.pattern, work.name) for goal in workloads.goals()), work.name
 
 
 def test_batch_replaces_and_merges() -> None:
@@ -108,17 +112,22 @@ def test_batch_replaces_and_merges() -> None:
 
 def test_the_gate_refuses_a_wrong_answer() -> None:
     problem = ConvProblem(N=1, C=8, H=6, W=6, K=8, R=3, S=3, pad_h=1, pad_w=1)
-    tensors = workloads.tensors(problem)
-    want = gate.wanted(tensors, "fprop")
+    want = gate.wanted(conv.PART, conv.operands(problem), "fprop")
     right = want["fprop"].float()
-    assert gate.check("x", tensors, "fprop", lambda: right, want, {"fprop": "exact"}) < 1e-6
+
+    def check(result: torch.Tensor) -> float:
+        return gate.check(
+            "x", conv.PART, problem, {"fprop": result}, want, {"fprop": "exact"}
+        )  # fmt: skip
+
+    assert check(right) < 1e-6
     wrong = right.clone()
     wrong[0, 1, 2, 3] += 1e-3
     with pytest.raises(gate.WrongAnswerError, match=r"first \(0, 1, 2, 3\)"):
-        gate.check("x", tensors, "fprop", lambda: wrong, want, {"fprop": "exact"})
+        check(wrong)
     wrong[0, 1, 2, 3] = math.nan
     with pytest.raises(gate.WrongAnswerError, match=r"wrong in 1 of 288 elements.*: nan, not"):
-        gate.check("x", tensors, "fprop", lambda: wrong, want, {"fprop": "exact"})
+        check(wrong)
 
 
 def test_geometric_mean_and_losses() -> None:
@@ -126,6 +135,8 @@ def test_geometric_mean_and_losses() -> None:
     s = report.summary(rows)
     assert math.isclose(s.mean, 1.0)
     assert (s.losses, s.worst, s.worst_layer) == (1, 0.5, "b")
+    more = [row | {"ratio_all": 0.25} for row in rows]
+    assert report.summary(more, "ratio_all").losses == 2
 
 
 class FakeGpu:
@@ -162,14 +173,15 @@ class FakeGpu:
 
 def test_graphs_are_timed_where_all_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, called = FakeGpu(monkeypatch), 0
+    monkeypatch.setattr(timing, "orders", lambda count: itertools.cycle([[0, 1], [1, 0]]))
     effort = on_cuda.Effort(rounds=2, calls=4)
 
     def call() -> None:
         nonlocal called
         called += 1
 
-    field, timing = on_cuda.prepare({"a": call, "b": call}, "a", effort)
-    assert timing == "graphs"
+    field, how = on_cuda.prepare({"a": call, "b": call}, "a", effort)
+    assert how == "graphs"
     assert called == 2 * (1 + 1 + 4)
     seconds = on_cuda.measure(field, "a", effort, lambda: None)
     assert called == 12 and gpu.replayed == 2 * 3 * 3
@@ -187,8 +199,8 @@ def test_calls_are_timed_where_one_cannot_be_captured(monkeypatch: pytest.Monkey
 
     effort = on_cuda.Effort(rounds=1, calls=4)
     calls = {"a": lambda: call("a"), "b": lambda: call("b")}
-    field, timing = on_cuda.prepare(calls, "a", effort)
-    assert timing == "calls: no graph of b: not permitted while capturing"
+    field, how = on_cuda.prepare(calls, "a", effort)
+    assert how == "calls: no graph of b: not permitted while capturing"
     called.update(a=0, b=0)
     on_cuda.measure(field, "a", effort, lambda: None)
     assert gpu.replayed == 0

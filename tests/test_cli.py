@@ -13,10 +13,34 @@ import torch
 from fastconv import _files, cli, registry
 
 
+def test_info_fits_a_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where every reason is long."""
+    reason = "no such thing was found, for which there are many causes; " * 9
+
+    def check() -> str:
+        assert cli.main(["info"]) == 0
+        out = capsys.readouterr().out
+        assert len(out.splitlines()) <= 24
+        assert max(map(len, out.splitlines())) <= 100
+        return out
+
+    out = check()
+    rows = registry.kernels()
+    runs = sum(row.reason is None for row in rows)
+    assert f"conv CPU      {runs} of " in out
+    assert torch.__version__ in out and "L2 " in out
+    monkeypatch.setattr(registry._triton, "why_not", lambda: reason)
+    monkeypatch.setattr(registry, "_why_no_cuda", lambda: reason)
+    monkeypatch.setattr(registry._cuda, "why_not", lambda: reason)
+    assert "0 of " in check()
+
+
 def test_info_lists_every_row(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["info"]) == 0
+    assert cli.main(["info", "--rows"]) == 0
     out = capsys.readouterr().out
-    for row in registry.kernels():
+    for row in (*registry.kernels(), *registry.kernels(device="cuda")):
         assert row.name in out
         if row.reason:
             assert row.reason in out
@@ -28,7 +52,7 @@ def test_module_runs() -> None:
         cwd=Path(__file__).resolve().parents[1],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "kernels, in the order of choice" in done.stdout
+    assert "kernels, by family" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -74,11 +98,62 @@ def test_json_replaces_files_and_writes_through_links(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_and_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fastconv import demo
+    from fastconv.bench import tables
 
     result = demo.run(threads=2, rounds=1)
-    text = demo.render(result, 2)
+    text = tables.plain(demo.render(result, 2))
     assert result.agrees
     assert result.largest_difference < 1e-4 * result.largest_logit
-    assert "same top-5           yes" in text
+    assert "same top-5: yes; largest difference" in text
+    row = {"set": "quick", "in_doubt": False, "peers_us": {"openvino": 1.0, "torch": 2.0}}
+    ratios = {"a": (2.0, 0.5), "b": (0.5, 0.5)}
+    rows = [
+        row | {"layer": name, "ratio": ratio, "ratio_all": least}
+        for name, (ratio, least) in ratios.items()
+    ]
+    network = {"network": "resnet18", "ours": "fastconv convert", "best_peer": "torch contiguous",
+               "ratio": 1.5, "best_of_all": "openvino", "ratio_all": 0.9, "in_doubt": False}  # fmt: skip
+    values = (result.as_dict(), {"machine": {}, "rows": rows}, {"networks": [network]}, {})
+    files = [tmp_path / f"{number}.json" for number in range(len(values))]
+    for file, value in zip(files, values, strict=True):
+        file.write_text(json.dumps(value), encoding="utf-8")
+    assert cli.main(["summary", *map(str, files[:3])]) == 0
+    out = capsys.readouterr().out
+    assert "the same top-5 as torch" in out and "times as fast" in out
+    assert "torch's best path: geometric mean 1.00x over 2 layers; 1 loss; worst 0.50x (b)" in out
+    assert "best of torch, openvino: geometric mean 0.50x over 2 layers; 2 losses" in out
+    assert "1.50x torch's best (torch contiguous), 0.90x the best of all (openvino)" in out
+    assert "next: " in out
+    assert len(out.splitlines()) <= 10
+    assert cli.main(["summary", str(files[3])]) == 2
+    assert cli.main(["summary", str(tmp_path / "none.json")]) == 2
+
+
+def test_tables_are_whole_where_no_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastconv.bench import tables
+
+    monkeypatch.setenv("COLUMNS", "20")
+    wide = [["kernel" * 30, tables.loss("0.50 loss", True)], ["[b]k", "1.00"]]
+    text = tables.plain(["a head " * 40, tables.table(["name", "ratio"], wide)])
+    lines = text.splitlines()
+    assert lines[0] == ("a head " * 40).rstrip()
+    assert [line.split() for line in lines[2:]] == [
+        ["name", "ratio"], ["-" * (180 + 3 + 9)], ["kernel" * 30, "0.50", "loss"], ["[b]k", "1.00"],
+    ]  # fmt: skip
+    assert text.isascii()
+
+
+def test_progress_says_each_tenth_where_no_terminal_is() -> None:
+    import io
+
+    from fastconv.bench import tables
+
+    target = io.StringIO()
+    with tables.progress(40, target) as step:
+        for number in range(40):
+            step(f"layer{number}")
+    assert target.getvalue().splitlines() == [f"{4 * i}/40 layer{4 * i}" for i in range(10)]

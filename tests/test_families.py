@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastconv import families
+from fastconv import families, registry
 from fastconv.families.pool import PoolProblem
 from fastconv.problem import ConvProblem
 from fastconv.problem_text import Problem
@@ -62,9 +62,18 @@ def test_the_oracle_agrees_with_torch(case: shapes.Case) -> None:
             assert not bound.violations(have, want).any(), f"{direction} {layout}"
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda_on_cpu"])
+def test_operands_are_those_of_cpp(device: registry.Device) -> None:
+    for family in families.all():
+        table = registry.table(family.name, device)
+        assert table is not None and tuple(table.directions()) == family.directions
+        for direction, operands in family.operands.items():
+            have = [(each.name, each.kind, each.written, each.optional) for each in operands]
+            assert sorted(have) == sorted(table.operands(direction)), f"{family.name} {direction}"
+
+
 def test_torch_refuses_what_a_family_says_it_does() -> None:
     refused = [
-        ("n1_c4_h6w6_r3s3_st1_pd1_dl2_avg", "no dilation"),
         ("n1_c4_h6w6_r3s3_st1_pd2_avg", "at most half the window"),
         ("n1_c4_h6w6_r3s3_st2_pd0_avg_p4q4", "neither mode"),
         ("n1_c4_h6w6_k4_r3s3_st1_pd-1_dl1_g1", "must be even"),

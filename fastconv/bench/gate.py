@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from fastconv.bench.peers import Call, aten_call
-from fastconv.bench.workloads import Task, Tensors
+from fastconv.bench.part import Operands, Part, Task
 from fastconv.problem import Direction
-from fastconv.testing import tolerance
 
 
 class WrongAnswerError(Exception):
     """A result is outside its tolerance: no time is reported for it."""
 
 
-def parts(
-    result: torch.Tensor | tuple[torch.Tensor, ...], task: Task
-) -> dict[Direction, torch.Tensor]:
+def parts(part: Part, result: Any, task: Task) -> dict[Direction, torch.Tensor]:
     """A call's result by direction."""
-    if task == "step":
-        y, dx, dw = result
-        return {"fprop": y, "dgrad": dx, "wgrad": dw}
-    assert isinstance(result, torch.Tensor)
-    return {task: result}
+    results = result if task == "step" else (result,)
+    return dict(zip(part.directions_of(task), results, strict=True))
 
 
-def wanted(t: Tensors, task: Task) -> dict[Direction, torch.Tensor]:
+def wanted(part: Part, operands: Operands, task: Task) -> dict[Direction, torch.Tensor]:
     """The same numbers in float64, by PyTorch."""
-    wide = Tensors(t.problem, t.x.double(), t.w.double(), t.dy.double())
-    return {each: result.detach() for each, result in parts(aten_call(wide, task)(), task).items()}
+    result = part.torch_call(operands.map(torch.Tensor.double), task).result()
+    return {each: t.detach() for each, t in parts(part, result, task).items()}
 
 
 def error(have: torch.Tensor, want: torch.Tensor) -> float:
@@ -39,26 +33,25 @@ def error(have: torch.Tensor, want: torch.Tensor) -> float:
 
 
 def check(
-    name: str, t: Tensors, task: Task, call: Call, want: Mapping[Direction, torch.Tensor],
-    numerics: Mapping[Direction, str],
+    name: str, part: Part, problem: Any, result: Mapping[Direction, torch.Tensor],
+    want: Mapping[Direction, torch.Tensor], numerics: Mapping[Direction, str],
 ) -> float:  # fmt: skip
-    """The largest relative error of the call's results.
+    """The largest relative error of a result.
 
     Args:
-        numerics: the class of the kernel that runs each direction.
+        numerics: the class of the kernel that ran each direction.
 
     Raises:
         WrongAnswerError: naming direction, element and both numbers.
     """
     worst = 0.0
-    for direction, have in parts(call(), task).items():
+    for direction, have in result.items():
         expected = want[direction]
-        bound = tolerance.real(t.problem, direction, numerics[direction])
-        wrong = bound.outside(have, expected)
+        wrong = part.bound(problem, direction, numerics[direction]).outside(have, expected)
         if wrong.any():
             index = tuple(wrong.nonzero()[0].tolist())
             raise WrongAnswerError(
-                f"{name}: {direction} of {t.problem} is wrong in {int(wrong.sum())} of {wrong.numel()} elements, "
+                f"{name}: {direction} of {problem} is wrong in {int(wrong.sum())} of {wrong.numel()} elements, "
                 f"first {index}: {have[index]:.9g}, not {expected[index]:.9g}"
             )
         worst = max(worst, error(have, expected))

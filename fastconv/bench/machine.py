@@ -12,22 +12,8 @@ from typing import Any
 
 import torch
 
+from fastconv.info import cpu_fact, cpu_name
 from fastconv.registry import core
-
-
-def cpu_fact(name: str) -> str | None:
-    """A line of /proc/cpuinfo, where there is one."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else None
-
-
-def cpu_name() -> str:
-    """The processor by its own name."""
-    return cpu_fact("model name") or platform.processor() or platform.machine()
 
 
 def peak(threads: int) -> float | None:
@@ -62,15 +48,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-def versions(peers: list[str]) -> dict[str, str | None]:
-    """Versions of everything that was compared."""
+def versions() -> dict[str, str | None]:
+    """Versions of fastconv and of what it stands on."""
     onednn = re.search(r"(?:MKL-DNN|oneDNN)\S* v([\d.]+)", torch.__config__.show())
     return {
         "fastconv": _version("fastconv"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "oneDNN": onednn[1] if onednn else None,
-        **{name: _version(name) for name in peers},
     }
 
 

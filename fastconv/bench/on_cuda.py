@@ -14,8 +14,10 @@ import torch
 
 import fastconv
 from fastconv import _cuda, _native, _triton, registry
-from fastconv.bench import gate, machine, workloads
-from fastconv.bench.peers import Call, aten_call
+from fastconv.bench import gate, machine, tables, timing, workloads
+from fastconv.bench.part import Operands, Part
+from fastconv.bench.peers import OURS, Prepared
+from fastconv.bench.timing import Call
 from fastconv.bench.workloads import Workload
 from fastconv.policy import last_kernel
 from fastconv.problem import Direction
@@ -84,14 +86,14 @@ def prepare(calls: dict[str, Call], ours: str, effort: Effort) -> tuple[dict[str
 def measure(
     field: dict[str, Timed], ours: str, effort: Effort, flush: Callable[[], object]
 ) -> dict[str, dict[str, float]]:
-    """Median seconds of a call, ``warm`` and ``cold``, everyone in every round in turn; ``ours``
-    runs under ``fastconv.enabled()``, and ``flush`` before a cold call.
+    """Median seconds of a call, ``warm`` and ``cold``, everyone in every round, in orders that
+    `timing.orders` draws; ``ours`` runs under ``fastconv.enabled()``, and ``flush`` before a cold call.
     """
     samples: dict[str, dict[str, list[float]]] = {name: {"warm": [], "cold": []} for name in field}
     names = list(field)
+    drawn = timing.orders(len(names))
     for number in range(effort.rounds + 1):  # the first warms up
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in (names[place] for place in next(drawn)):
             work = field[name]
             with fastconv.enabled(name == ours):
                 work.one()
@@ -106,21 +108,26 @@ def measure(
     }
 
 
-def _gate(t: workloads.Tensors, task: Direction, call: Call) -> tuple[str | None, float]:
-    """The kernel that runs ``call`` under ``fastconv.enabled()``, None for torch's, and its error.
+def _gate(
+    part: Part, operands: Operands, task: Direction, prepared: Prepared
+) -> tuple[str | None, float]:
+    """The kernel that runs a call under ``fastconv.enabled()``, None for torch's, and its error.
 
     Raises:
         gate.WrongAnswerError: where the result is outside its tolerance.
     """
-    want = gate.wanted(t, task)
+    want = gate.wanted(part, operands, task)
     with fastconv.enabled():
-        call()
+        prepared.call()
         kernel = last_kernel(task)
         if kernel is not None:
             numerics = registry.find(kernel).numerics
         else:
-            numerics = "tf32" if t.problem.dtype == "f32" and _cuda.allows_tf32() else "exact"
-        return kernel, gate.check(kernel or "torch", t, task, call, want, {task: numerics})
+            is_tf32 = operands.problem.dtype == "f32" and _cuda.allows_tf32()
+            numerics = "tf32" if is_tf32 else "exact"
+        result = gate.parts(part, prepared.result(), task)
+    name = kernel or "torch"
+    return kernel, gate.check(name, part, operands.problem, result, want, {task: numerics})
 
 
 def _named(work: Workload) -> dict[str, Any]:
@@ -140,22 +147,23 @@ def run_one(work: Workload, effort: Effort) -> dict[str, Any]:
         gate.WrongAnswerError: where fastconv's result is outside its tolerance.
     """
     assert work.task != "step"
-    here = workloads.tensors(work.problem)
-    on_gpu = workloads.Tensors(here.problem, here.x.cuda(), here.w.cuda(), here.dy.cuda())
+    part = work.part
+    on_gpu = part.operands(work.problem, 0).map(torch.Tensor.cuda)
     last = on_gpu.to(torch.channels_last)
-    calls = {
-        "fastconv": aten_call(last, work.task),
-        "torch channels_last": aten_call(last, work.task),
-        "torch contiguous": aten_call(on_gpu, work.task),
+    prepared = {
+        OURS: part.torch_call(last, work.task),
+        "torch channels_last": part.torch_call(last, work.task),
+        "torch contiguous": part.torch_call(on_gpu, work.task),
     }
-    kernel, error = _gate(on_gpu, work.task, calls["fastconv"])
-    field, timing = prepare(calls, "fastconv", effort)
+    kernel, error = _gate(part, on_gpu, work.task, prepared[OURS])
+    calls = {name: each.call for name, each in prepared.items()}
+    field, how = prepare(calls, OURS, effort)
     buffer = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
-    seconds = measure(field, "fastconv", effort, buffer.zero_)
-    row = _named(work) | {"kernel": kernel or "torch", "error": error, "timing": timing}
+    seconds = measure(field, OURS, effort, buffer.zero_)
+    row = _named(work) | {"kernel": kernel or "torch", "error": error, "timing": how}
     for kind in ("warm", "cold"):
-        ours = seconds["fastconv"][kind]
-        best = min(value[kind] for name, value in seconds.items() if name != "fastconv")
+        ours = seconds[OURS][kind]
+        best = min(value[kind] for name, value in seconds.items() if name != OURS)
         row[f"{kind}_us"] = {name: value[kind] * 1e6 for name, value in seconds.items()}
         row[f"{kind}_ratio"] = best / ours
         row[f"{kind}_tflops"] = work.flops / ours * 1e-12
@@ -230,25 +238,23 @@ def is_whole(result: dict[str, Any]) -> bool:
     return not result["left"] and not any(row["failure"] for row in result["rows"])
 
 
-def _line(row: dict[str, Any]) -> str:
+def _cells(row: dict[str, Any]) -> list[str]:
     if row["failure"]:
-        return f"{row['layer']:<28.28} FAILED: {row['failure']}"
-    numbers = [
-        f"{row[f'{kind}_us']['fastconv']:>9.1f} {row[f'{kind}_ratio']:>7.2f}"
-        for kind in ("warm", "cold")
-    ]
-    note = "" if row["timing"] == "graphs" else "  (calls, not graphs)"
-    return f"{row['layer']:<28.28} {' '.join(numbers)}  {row['kernel']}{note}"
+        return [row["layer"], f"FAILED: {row['failure']}", *("",) * 4]
+    numbers = []
+    for kind in ("warm", "cold"):
+        numbers += [f"{row[f'{kind}_us'][OURS]:.1f}", f"{row[f'{kind}_ratio']:.2f}"]
+    note = "" if row["timing"] == "graphs" else " (calls, not graphs)"
+    return [row["layer"], row["kernel"] + note, *numbers]
 
 
-def render(result: dict[str, Any]) -> str:
+def render(result: dict[str, Any]) -> tables.Blocks:
     """A line a layer: microseconds warm and cold, and how often faster than torch's better format."""
     precision = "TF32 allowed" if result["allow_tf32"] else "TF32 off"
-    lines = [
-        f"{result['device']}, torch {result['torch']}, cuDNN {result['cudnn']}, {precision}",
-        f"{'layer':<28} {'warm us':>9} {'x torch':>7} {'cold us':>9} {'x torch':>7}  kernel",
-        *map(_line, result["rows"]),
-    ]
+    head = f"{result['device']}, torch {result['torch']}, cuDNN {result['cudnn']}, {precision}"
+    header = ["layer", "kernel", "warm µs", "x torch", "cold µs", "x torch"]
+    body = tables.table(header, map(_cells, result["rows"]), left=2)
+    lines = []
     ratios = [row["warm_ratio"] for row in result["rows"] if not row["failure"]]
     if ratios:
         losses = sum(ratio < 1 for ratio in ratios)
@@ -258,4 +264,4 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"{failed} of {len(result['rows'])} failed")
     if result["stopped"]:
         lines.append(f"stopped: {result['stopped']}, {result['left']} layers left")
-    return "\n".join(lines)
+    return [head, body, "\n".join(lines)]

@@ -1,4 +1,4 @@
-"""ncnn as a peer: a net of one convolution layer, batch 1, float32."""
+"""ncnn as a peer: a net of one layer, batch 1, float32."""
 
 from __future__ import annotations
 
@@ -6,44 +6,63 @@ from typing import Any
 
 import torch
 
-from fastconv.bench.workloads import Task, Tensors
+from fastconv.bench import onnx
+from fastconv.bench.peers import Prepared
 
 
-def parameters(t: Tensors) -> str:
-    """The net in ncnn's text form."""
-    p = t.problem
-    kind = "Convolution" if p.groups == 1 else "ConvolutionDepthWise"
+def _pair(value: Any) -> tuple[int, int]:
+    return value[0], value[1]
+
+
+def _convolution(layer: onnx.Node) -> tuple[str, dict[int, int], torch.Tensor]:
+    """ncnn's layer for a Conv: its name, its parameters by number, its weights."""
+    w, attributes = layer.constants["w"], layer.attributes
+    (stride_h, stride_w), (dilation_h, dilation_w), (pad_h, pad_w) = (
+        _pair(attributes[name]) for name in ("strides", "dilations", "pads")
+    )
+    K, _, R, S = w.shape
     values = {
-        0: p.K, 1: p.S, 11: p.R, 2: p.dilation_w, 12: p.dilation_h, 3: p.stride_w, 13: p.stride_h,
-        4: p.pad_w, 14: p.pad_h, 5: 0, 6: p.w_elements, 7: p.groups,
+        0: K, 1: S, 11: R, 2: dilation_w, 12: dilation_h, 3: stride_w, 13: stride_h,
+        4: pad_w, 14: pad_h, 5: 0, 6: w.numel(),
     }  # fmt: skip
-    if p.groups == 1:
-        del values[7]
-    words = " ".join(f"{key}={value}" for key, value in values.items())
-    return f"7767517\n2 2\nInput in0 0 1 in0\n{kind} conv 1 1 in0 out0 {words}\n"
+    groups = attributes["group"]
+    assert isinstance(groups, int)
+    if groups == 1:
+        return "Convolution", values, w
+    return "ConvolutionDepthWise", values | {7: groups}, w
 
 
-def make(t: Tensors, task: Task) -> Any:
-    """A call that returns the layer's output; None for what ncnn has no layer for."""
-    p = t.problem
-    if task != "fprop" or p.dtype != "f32" or p.N != 1 or min(t.padding) < 0:
-        return None
+#: By ONNX's name of the operator.
+_LAYERS = {"Conv": _convolution}
+
+
+def prepare(layer: onnx.Node) -> Prepared | str:
+    """The layer as a net; why not, for what ncnn has no layer for."""
+    if layer.op not in _LAYERS:
+        return f"no layer for {layer.op}"
+    if layer.x.shape[0] != 1:
+        return "batch 1 alone"
     import ncnn  # type: ignore[import-untyped, import-not-found, unused-ignore]
     import numpy as np
 
+    kind, values, w = _LAYERS[layer.op](layer)
+    words = " ".join(f"{key}={value}" for key, value in values.items())
     net = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
-    weights = bytes(4) + t.w.contiguous().numpy().tobytes()  # the tag 0: float32 follows
-    net.load_param_mem(parameters(t))
+    weights = bytes(4) + w.contiguous().numpy().tobytes()  # the tag 0: float32 follows
+    net.load_param_mem(f"7767517\n2 2\nInput in0 0 1 in0\n{kind} conv 1 1 in0 out0 {words}\n")
     net.load_model_mem(weights)
-    x = ncnn.Mat(np.ascontiguousarray(t.x[0].numpy())).clone()
+    x = ncnn.Mat(np.ascontiguousarray(layer.x[0].numpy())).clone()
+    extractor_of = net.create_extractor
 
-    def call(_alive: bytes = weights) -> torch.Tensor:  # the net reads these bytes, not a copy
-        extractor = net.create_extractor()
+    def call() -> Any:
+        extractor = extractor_of()
         extractor.input("in0", x)
-        _, y = extractor.extract("out0")
-        return torch.from_numpy(np.array(y, copy=False))[None]
+        return extractor.extract("out0")[1]
 
-    return call
+    def read(y: Any) -> torch.Tensor:
+        return torch.from_numpy(np.array(y))[None]
+
+    return Prepared(call, read, alive=(net, weights))  # the net reads these bytes, not a copy

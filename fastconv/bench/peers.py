@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch.nn.functional import conv2d
 
-import fastconv
-from fastconv.bench.workloads import Task, Tensors
+from fastconv.bench.timing import Call, Entry, Scope
 
-Call = Callable[[], Any]
+if TYPE_CHECKING:
+    from fastconv.bench.part import Operands, Part, Task
+
 Regime = Literal["packed", "unpacked"]
 REGIMES: tuple[Regime, ...] = ("packed", "unpacked")
+
+OURS = "fastconv"
+
+
+def _itself(result: Any) -> Any:
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A layer made ready: all that a user does once is done.
+
+    Attributes:
+        call: what is timed; operands and functions are bound in it.
+        read: the layer's output, from what the call returned; not timed.
+        alive: what must live as long as the call.
+    """
+
+    call: Call
+    read: Callable[[Any], Any] = _itself
+    alive: tuple[Any, ...] = ()
+
+    def result(self) -> Any:
+        """The output of one call."""
+        return self.read(self.call())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,119 +52,107 @@ class Peer:
 
     Attributes:
         runtime: whose threads spin after a call; peers of one runtime need no pause between them.
-        make: the call for a layer, or None where the peer has no such path.
+        make: the layer made ready, or why the peer has no such path.
         scope: entered around the calls, not timed.
     """
 
     name: str
     runtime: str
-    make: Callable[[Tensors, Task], Call | None]
-    scope: Callable[[], contextlib.AbstractContextManager[Any]] = torch.inference_mode
+    make: Callable[[Operands, Task], Prepared | str]
+    scope: Scope = torch.inference_mode
+
+    def entry(self, prepared: Prepared) -> Entry:
+        return Entry(self.name, self.runtime, prepared.call, self.scope, keeps=prepared)
 
 
-def aten_call(t: Tensors, task: Task) -> Call:
-    """The layer by PyTorch's own functions; under ``fastconv.enabled()`` these reach fastconv's
-    kernels.
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """A peer beside torch's eager paths: for inference in float32, with its weights laid out once.
+
+    Attributes:
+        package: what is to be installed, and whose version counts.
+        module: exports ``prepare``, and ``why_not`` where more than the package is needed.
     """
-    if task == "fprop":
-        return lambda: conv2d(t.x, t.w, None, t.stride, t.padding, t.dilation, t.problem.groups)
-    if task == "step":
-        x, w = t.x.detach().requires_grad_(), t.w.detach().requires_grad_()
 
-        def step() -> Any:
-            y = conv2d(x, w, None, t.stride, t.padding, t.dilation, t.problem.groups)
-            return (y, *torch.autograd.grad(y, (x, w), t.dy))
+    package: str
+    runtime: str
+    module: str
 
-        return step
-    mask = [task == "dgrad", task == "wgrad", False]
-    index = 0 if task == "dgrad" else 1
-    options = (None, t.stride, t.padding, t.dilation, False, [0, 0], t.problem.groups, mask)
-    return lambda: torch.ops.aten.convolution_backward(t.dy, t.x, t.w, *options)[index]
+    def load(self) -> Any:
+        return importlib.import_module(self.module)
 
+    @property
+    def version(self) -> str | None:
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
 
-def _channels_last(t: Tensors, task: Task) -> Call:
-    return aten_call(t.to(torch.channels_last), task)
-
-
-def _contiguous(t: Tensors, task: Task) -> Call:
-    return aten_call(t.to(torch.contiguous_format), task)
-
-
-def _prepacked(t: Tensors, task: Task) -> Call | None:
-    """oneDNN with its weights reordered beforehand: the op that torch.compile with freezing calls."""
-    if (
-        task != "fprop"
-        or t.problem.dtype not in ("f32", "bf16")
-        or not torch.backends.mkldnn.is_available()
-    ):
-        return None
-    t = t.to(torch.channels_last)
-    options = (t.padding, t.stride, t.dilation, t.problem.groups)
-    w = torch.ops.mkldnn._reorder_convolution_weight(t.w, *options, list(t.x.shape))
-    return lambda: torch.ops.mkldnn._convolution_pointwise(t.x, w, None, *options, "none", [], "")
+    def why_not(self) -> str | None:
+        """Why it cannot take part on this machine; None where it can."""
+        if importlib.util.find_spec(self.package) is None:
+            return f"it is not installed: pip install {self.package}"
+        reason: str | None = getattr(self.load(), "why_not", lambda: None)()
+        return reason
 
 
-def _module(t: Tensors, task: Task) -> Call | None:
-    """A layer in eval mode: its weight is packed once."""
-    if task != "fprop":
-        return None
-    p = t.problem
-    layer = fastconv.nn.Conv2d(
-        p.C, p.K, (p.R, p.S), (p.stride_h, p.stride_w), (p.pad_h, p.pad_w),
-        (p.dilation_h, p.dilation_w), p.groups, bias=False, dtype=t.w.dtype,
-    )  # fmt: skip
-    layer.weight.data.copy_(t.w)
-    layer = layer.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    x = t.x.clone(memory_format=torch.channels_last)
-    return lambda: layer(x)
-
-
-@contextlib.contextmanager
-def _enabled_inference() -> Any:
-    with torch.inference_mode(), fastconv.enabled():
-        yield
-
-
-OURS = {
-    "packed": Peer("fastconv", "torch", _module),
-    "unpacked": Peer("fastconv", "torch", _channels_last, _enabled_inference),
+COMPILE = "torch.compile"
+ENGINES = {
+    COMPILE: Engine("torch", "torch", "fastconv.bench.peer_compile"),
+    "onnxruntime": Engine("onnxruntime", "onnxruntime", "fastconv.bench.peer_onnxruntime"),
+    "openvino": Engine("openvino", "openvino", "fastconv.bench.peer_openvino"),
+    "ncnn": Engine("ncnn", "ncnn", "fastconv.bench.peer_ncnn"),
 }
-#: Training runs with gradients, in neither of torch's modes without.
-OURS_STEP = Peer("fastconv", "torch", _channels_last, lambda: fastconv.enabled())
-
-TORCH_EAGER = (
-    Peer("torch channels_last", "torch", _channels_last),
-    Peer("torch contiguous", "torch", _contiguous),
-)
-TORCH_PACKED = Peer("oneDNN prepacked", "torch", _prepacked)
+#: Words for several engines: those that can take part here, and none.
+ALL, NONE = "all", "none"
 
 
-def others(names: list[str]) -> list[Peer]:
-    """Peers that need a package of their own.
+def take_part(names: list[str]) -> dict[str, str | None]:
+    """Of every engine why it does not take part; None for those that do.
+
+    Args:
+        names: of engines, or ``["all"]``, or ``["none"]``.
 
     Raises:
-        ValueError: for a name that is no peer.
-        ImportError: where its package is not installed.
+        ValueError: for a name that is no engine's.
+        ImportError: for an engine asked for by name that cannot take part.
     """
-    found: list[Peer] = []
+    if names == [NONE]:
+        return dict.fromkeys(ENGINES, "it was not asked for")
+    if names == [ALL]:
+        return {name: engine.why_not() for name, engine in ENGINES.items()}
     for name in names:
-        if name == "onnxruntime":
-            from fastconv.bench import peer_onnxruntime
-
-            found.append(Peer(name, name, peer_onnxruntime.make))
-        elif name == "ncnn":
-            from fastconv.bench import peer_ncnn
-
-            found.append(Peer(name, name, peer_ncnn.make))
-        else:
-            raise ValueError(f"peers has {name!r}; it must be a list of 'onnxruntime' and 'ncnn'")
-    return found
+        if name not in ENGINES:
+            known = ", ".join([*ENGINES, ALL, NONE])
+            raise ValueError(f"peers has {name!r}; it must be a list of {known}")
+        if reason := ENGINES[name].why_not():
+            raise ImportError(f"peers has {name!r}, but {reason}")
+    return {name: None if name in names else "it was not asked for" for name in ENGINES}
 
 
-def field(task: Task, regime: Regime, extra: list[Peer]) -> list[Peer]:
-    """fastconv first, then those it is compared with."""
-    if task != "fprop":
-        eager = [dataclasses.replace(peer, scope=contextlib.nullcontext) for peer in TORCH_EAGER]
-        return [OURS_STEP, *eager]
-    packed = [TORCH_PACKED, *extra] if regime == "packed" else []
-    return [OURS[regime], *TORCH_EAGER, *packed]
+def _engine(name: str, part: Part) -> Peer:
+    """An engine as a peer on a family's layers."""
+    engine = ENGINES[name]
+
+    def make(operands: Operands, task: Task) -> Prepared | str:
+        if task != "fprop" or operands.problem.dtype != "f32":
+            return "inference in float32 alone"
+        prepare: Callable[..., Prepared | str] = engine.load().prepare
+        if name == COMPILE:
+            return prepare(*part.module(operands))
+        layer = part.node(operands)
+        return layer if isinstance(layer, str) else prepare(layer)
+
+    return Peer(name, engine.runtime, make)
+
+
+def field(part: Part, task: Task, regime: Regime, engines: list[str]) -> list[Peer]:
+    """fastconv first, then torch's own paths, then engines: these lay weights out once, and have
+    no part where that is counted.
+    """
+    others = engines if task == "fprop" and regime == "packed" else []
+    return [*part.field(task, regime), *(_engine(name, part) for name in others)]
+
+
+#: The scope of training: gradients are on.
+WITH_GRADIENTS: Scope = contextlib.nullcontext

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
 from fastconv import registry
-from fastconv.bench import gate, machine, peers, timing, workloads
+from fastconv.bench import gate, machine, peers, tables, timing, workloads
+from fastconv.bench.part import Operands, Part, Task
 from fastconv.bench.workloads import Workload
 from fastconv.policy import last_kernel
-from fastconv.problem import DIRECTIONS, ConvProblem, Direction
+from fastconv.problem import Direction
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,40 +25,22 @@ class Settings:
     threads: int
     batch: int | None = None
     dtype: str = "f32"
-    task: workloads.Task | None = None
+    task: Task | None = None
     regime: peers.Regime = "packed"
-    peers: list[str] = dataclasses.field(default_factory=list)
+    peers: list[str] = dataclasses.field(default_factory=lambda: [peers.ALL])
     quick: bool = False
 
-
-class Progress:
-    """A bar on stderr: on a terminal one line that is rewritten, elsewhere a line for each tenth."""
-
-    def __init__(self, total: int, stream: TextIO) -> None:
-        self._total, self._done, self._stream = total, 0, stream
-
-    def step(self, name: str) -> None:
-        """One more is done; ``name`` comes next."""
-        done, total = self._done, self._total
-        self._done += 1
-        if self._stream.isatty():
-            filled = 30 * done // max(total, 1)
-            self._stream.write(f"\r[{'#' * filled:<30}] {done}/{total} {name:<34.34}")
-        elif done * 10 // max(total, 1) != (done - 1) * 10 // max(total, 1):
-            self._stream.write(f"{done}/{total} {name}\n")
-        self._stream.flush()
-
-    def close(self) -> None:
-        if self._stream.isatty():
-            self._stream.write("\r" + " " * 79 + "\r")
-            self._stream.flush()
+    @property
+    def effort(self) -> timing.Effort:
+        return timing.QUICK if self.quick else timing.Effort()
 
 
-def kernels_of(call: peers.Call, task: workloads.Task) -> dict[Direction, str | None]:
+def kernels_of(
+    prepared: peers.Prepared, part: Part, task: Task
+) -> dict[Direction, str | None]:  # fmt: skip
     """The kernel that ran each direction of a call; None where torch's own did."""
-    call()
-    directions: list[Direction] = list(DIRECTIONS) if task == "step" else [task]
-    return {each: last_kernel(each) for each in directions}
+    prepared.call()
+    return {each: last_kernel(each) for each in part.directions_of(task)}
 
 
 def numerics_of(kernels: dict[Direction, str | None]) -> dict[Direction, str]:
@@ -68,94 +50,153 @@ def numerics_of(kernels: dict[Direction, str | None]) -> dict[Direction, str]:
     }
 
 
+@dataclasses.dataclass
+class Contest:
+    """Those who take part in one layer; what goes wrong with a peer is noted, not raised.
+
+    Attributes:
+        kernels: ours, by direction.
+        errors: largest error over the largest value, by peer.
+        left_out: why a peer takes no part.
+    """
+
+    part: Part
+    operands: Operands
+    task: Task
+    entries: list[timing.Entry] = dataclasses.field(default_factory=list)
+    kernels: dict[Direction, str | None] = dataclasses.field(default_factory=dict)
+    errors: dict[str, float] = dataclasses.field(default_factory=dict)
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def enter(self, peer: peers.Peer, want: dict[Direction, torch.Tensor]) -> None:
+        """Lets a peer take part.
+
+        Raises:
+            gate.WrongAnswerError: where fastconv's result is outside its tolerance.
+        """
+        try:
+            prepared = peer.make(self.operands, self.task)
+        except Exception as error:
+            if peer.name == peers.OURS:
+                raise
+            prepared = f"{type(error).__name__}: {error}"
+        if isinstance(prepared, str):
+            self.left_out[peer.name] = prepared
+            return
+        with peer.scope():
+            if peer.name == peers.OURS:
+                self.kernels = kernels_of(prepared, self.part, self.task)
+                self.errors[peer.name] = self._check(peer, prepared, want)
+            else:
+                try:
+                    self.errors[peer.name] = self._error(peer, prepared, want)
+                except Exception as error:  # such as a compiler's: the others are still measured
+                    self.left_out[peer.name] = f"{type(error).__name__}: {error}"
+                    return
+        self.entries.append(peer.entry(prepared))
+
+    def _check(
+        self, peer: peers.Peer, prepared: peers.Prepared, want: dict[Direction, torch.Tensor]
+    ) -> float:
+        result = gate.parts(self.part, prepared.result(), self.task)
+        numerics = numerics_of(self.kernels)
+        return gate.check(peer.name, self.part, self.operands.problem, result, want, numerics)
+
+    def _error(
+        self, peer: peers.Peer, prepared: peers.Prepared, want: dict[Direction, torch.Tensor]
+    ) -> float:
+        """The peer's error: an engine's within what a Winograd kernel is allowed, torch's own as it
+        is.
+        """
+        result = gate.parts(self.part, prepared.result(), self.task)
+        if peer.name in peers.ENGINES:
+            numerics: dict[Direction, str] = dict.fromkeys(result, "winograd_f4")
+            return gate.check(peer.name, self.part, self.operands.problem, result, want, numerics)
+        return max(gate.error(have, want[each]) for each, have in result.items())
+
+
 def run_one(
-    work: Workload, settings: Settings, peak: float | None, effort: timing.Effort
+    work: Workload, settings: Settings, engines: list[str], peak: float | None
 ) -> dict[str, Any]:
     """Gate and timing of one layer, as a row of the result.
 
     Raises:
         gate.WrongAnswerError: where fastconv's result is outside its tolerance.
     """
-    tensors = workloads.tensors(work.problem)
-    field = peers.field(work.task, settings.regime, peers.others(settings.peers))
-    kernels: dict[Direction, str | None] = {}
-    want = gate.wanted(tensors, work.task)
-    entries, errors = [], {}
-    for peer in field:
-        call = peer.make(tensors, work.task)
-        if call is None:
-            continue
-        with peer.scope():
-            if peer is field[0]:
-                kernels = kernels_of(call, work.task)
-                numerics = numerics_of(kernels)
-                errors[peer.name] = gate.check(peer.name, tensors, work.task, call, want, numerics)
-            elif peer.runtime == "torch":
-                result = gate.parts(call(), work.task)
-                errors[peer.name] = max(
-                    gate.error(have, want[each]) for each, have in result.items()
-                )
-        entries.append(timing.Entry(peer, call))
-    foreign = timing.measure(entries, effort)
-    ours, rest = entries[0], entries[1:]
-    best = min(
-        (entry for entry in rest if entry.peer.runtime == "torch"), key=lambda entry: entry.median
-    )
+    part, regime = work.part, settings.regime
+    contest = Contest(part, part.operands(work.problem, 0), work.task)
+    want = gate.wanted(part, contest.operands, work.task)
+    for peer in peers.field(part, work.task, regime, engines):
+        contest.enter(peer, want)
+    quality = timing.measure(contest.entries, settings.effort)
+    ours, *rest = contest.entries
+    by_time = sorted(rest, key=lambda entry: entry.median)
+    torchs = next(entry for entry in by_time if entry.runtime == "torch")
+    fastest = by_time[0]
     gflops = work.flops / ours.median * 1e-9
+    others = [value for name, value in contest.errors.items() if name != ours.name]
     return {
+        "family": part.name,
         "set": work.set_name,
         "layer": work.name,
         "count": work.count,
         "problem": work.problem.encode(),
         "task": work.task,
-        "regime": settings.regime if work.task == "fprop" else "unpacked",
-        "kernel": "+".join(kernel or "torch" for kernel in kernels.values()),
+        "regime": regime if work.task == "fprop" else "unpacked",
+        "kernel": "+".join(kernel or "torch" for kernel in contest.kernels.values()),
         "us_p50": ours.median * 1e6,
         "us_p20": ours.percentile(20) * 1e6,
         "us_p80": ours.percentile(80) * 1e6,
         "gflops": gflops,
         "percent_of_peak": 100 * gflops / peak if peak else None,
-        "best_peer": best.peer.name,
-        "best_peer_us": best.median * 1e6,
-        "ratio": best.median / ours.median,
-        "peers_us": {entry.peer.name: entry.median * 1e6 for entry in rest},
-        "error": errors.get(ours.peer.name),
-        "torch_error": min(
-            (value for name, value in errors.items() if name != ours.peer.name), default=None
-        ),
-        "foreign_cores": round(foreign, 3),
+        "best_peer": torchs.name,
+        "best_peer_us": torchs.median * 1e6,
+        "ratio": torchs.median / ours.median,
+        "best_of_all": fastest.name,
+        "best_of_all_us": fastest.median * 1e6,
+        "ratio_all": fastest.median / ours.median,
+        "peers_us": {entry.name: entry.median * 1e6 for entry in rest},
+        "left_out": contest.left_out,
+        "error": contest.errors[ours.name],
+        "torch_error": min(others, default=None),
+        "foreign_cores": round(quality.foreign_cores, 3),
+        "spread": round(quality.spread, 3),
+        "attempts": quality.attempts,
+        "in_doubt": quality.doubt > 1,
     }
 
 
-def run(settings: Settings, stream: TextIO | None = None) -> dict[str, Any]:
-    """Measures everything that was asked for.
+def run(settings: Settings) -> dict[str, Any]:
+    """Measures everything that was asked for; progress goes to stderr.
 
     Returns:
-        What ``--json`` writes: machine, versions, commit, settings, and a row for each layer. A
-        problem that several
-        sets share is measured once.
+        What ``--json`` writes: machine, versions, commit, settings, engines, and a row for each
+        layer. A problem that several sets share is measured once.
     """
+    engines = peers.take_part(settings.peers)
     torch.set_num_threads(settings.threads)
     keeps_memory = timing.keep_freed_memory()
-    effort = timing.QUICK if settings.quick else timing.Effort()
     works = workloads.workloads(settings.sets, settings.batch, settings.dtype, settings.task)
     peak = machine.peak(settings.threads)
-    progress = Progress(len(works), stream or sys.stderr)
-    measured: dict[tuple[ConvProblem, str], dict[str, Any]] = {}
+    measured: dict[tuple[Any, str], dict[str, Any]] = {}
     rows = []
-    for work in works:
-        progress.step(work.name)
-        key = (work.problem, work.task)
-        if key not in measured:
-            measured[key] = run_one(work, settings, peak, effort)
-        rows.append(measured[key] | {"set": work.set_name, "layer": work.name, "count": work.count})
-    progress.close()
+    present = [name for name, reason in engines.items() if reason is None]
+    with tables.progress(len(works)) as step:
+        for work in works:
+            step(work.name)
+            key = (work.problem, work.task)
+            if key not in measured:
+                measured[key] = run_one(work, settings, present, peak)
+            named = {"set": work.set_name, "layer": work.name, "count": work.count}
+            rows.append(measured[key] | named)
     return {
         "schema": SCHEMA,
         "machine": machine.facts() | {"threads": settings.threads, "fma_peak_gflops": peak},
-        "versions": machine.versions(settings.peers),
+        "versions": machine.versions()
+        | {name: peers.ENGINES[name].version for name in present if name != peers.COMPILE},
         "commit": machine.commit(),
         "settings": dataclasses.asdict(settings),
+        "engines_left_out": {name: reason for name, reason in engines.items() if reason},
         "freed_memory_kept": keeps_memory,
         "rows": rows,
     }

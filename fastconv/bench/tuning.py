@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fastconv import _cuda, _triton, tune
-from fastconv.bench import machine, workloads
+from fastconv.bench import machine, tables, workloads
 from fastconv.bench.workloads import Workload
 from fastconv.problem import ConvProblem, Direction
 
@@ -134,25 +134,25 @@ def _best(row: dict[str, Any]) -> tuple[str, float]:
     return name, row["microseconds"].get(tune.TORCH, 0.0) / ours[name]
 
 
-def _lines(row: dict[str, Any]) -> list[str]:
-    """A row of the table, and a line for each kernel that failed."""
-    head = f"{row['layer']:<28.28} {row['direction']:<6}"
+def _cells(row: dict[str, Any]) -> list[list[str]]:
+    """A row of the table, and one for each kernel that failed."""
+    named = [row["layer"], row["direction"]]
     if row["failure"]:
-        return [f"{head} FAILED: {row['failure']}"]
+        return [[*named, f"FAILED: {row['failure']}", "", ""]]
     name, ratio = _best(row)
     torchs = row["microseconds"].get(tune.TORCH, float("nan"))
-    faults = [f"    {kernel} FAILED: {text}" for kernel, text in row["faults"].items()]
-    return [f"{head} {torchs:>9.1f} {ratio:>6.2f}  {name}", *faults]
-
-
-def render(result: dict[str, Any]) -> str:
-    """A line a layer: torch's microseconds, the ratio to them, and the fastest kernel of ours."""
-    lines = [
-        f"{result['device']}, torch {result['torch']}, cuDNN {result['cudnn']}",
-        f"{'layer':<28} {'':<6} {'torch us':>9} {'ratio':>6}  fastest of ours",
+    faults = [
+        ["", "", f"{kernel} FAILED: {text}", "", ""] for kernel, text in row["faults"].items()
     ]
-    for row in result["rows"]:
-        lines += _lines(row)
+    return [[*named, name, f"{torchs:.1f}", f"{ratio:.2f}"], *faults]
+
+
+def render(result: dict[str, Any]) -> tables.Blocks:
+    """A line a layer: the fastest kernel of ours, torch's microseconds, and the ratio to them."""
+    head = f"{result['device']}, torch {result['torch']}, cuDNN {result['cudnn']}"
+    cells = [line for row in result["rows"] for line in _cells(row)]
+    header = ["layer", "", "fastest of ours", "torch µs", "ratio"]
+    lines = []
     ratios = [ratio for ratio in (_best(row)[1] for row in result["rows"]) if ratio > 0]
     if ratios:
         losses = sum(ratio < 1 for ratio in ratios)
@@ -162,4 +162,4 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"{missing} of {len(result['rows'])} without a ratio")
     if result["stopped"]:
         lines.append(f"stopped: {result['stopped']}, {result['left']} problems left")
-    return "\n".join(lines)
+    return [head, tables.table(header, cells, left=3), "\n".join(lines)]

@@ -1,32 +1,44 @@
-"""What is measured: layer sets from ``sets/*.txt``, and the tensors of one layer."""
+"""What is measured: layer sets from ``sets/*.txt``."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import importlib
 from importlib import resources
-from typing import Literal
+from typing import Any
 
-import torch
-
-from fastconv.problem import ConvProblem
+from fastconv.bench.part import TASKS, Goal, Part, Task
 from fastconv.testing import shapes
 
-Task = Literal["fprop", "dgrad", "wgrad", "step"]
-TASKS: tuple[Task, ...] = ("fprop", "dgrad", "wgrad", "step")
-DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16}
-NETWORKS = ("resnet18", "resnet50", "vgg16", "mobilenetv2", "resnext50")
-FIGURES = (
-    "dense3x3",
-    "deep3x3",
-    "dilated",
-    "pointwise",
-    "stem",
-    "depthwise",
-    "grouped",
-    "training",
-)
-GROUPS = {"all": NETWORKS + FIGURES, "networks": NETWORKS, "figures": FIGURES}
+__all__ = ["TASKS", "Task", "Workload", "goals", "groups", "part_of", "parts", "read_set",
+           "set_names", "workloads"]  # fmt: skip
+
+#: The modules of this folder that export a family's ``PART``.
+_FAMILIES = ("conv",)
+
+
+def parts() -> list[Part]:
+    """Every family's part in the bench."""
+    return [importlib.import_module(f"fastconv.bench.{name}").PART for name in _FAMILIES]
+
+
+def part_of(problem: Any) -> Part:
+    """The part of the family whose problem it is."""
+    return next(part for part in parts() if type(problem) is part.problem)
+
+
+def groups() -> dict[str, tuple[str, ...]]:
+    """The sets that each group stands for; ``all`` has those of every group."""
+    named: dict[str, tuple[str, ...]] = {}
+    for part in parts():
+        for name, sets in part.groups.items():
+            named[name] = named.get(name, ()) + sets
+    return {"all": tuple(name for sets in named.values() for name in sets)} | named
+
+
+def goals() -> list[Goal]:
+    """The figures to reach, of every family."""
+    return [goal for part in parts() for goal in part.goals]
 
 
 def set_names() -> list[str]:
@@ -44,7 +56,8 @@ def read_set(name: str) -> list[shapes.Case]:
         ValueError: listing the sets, for a name that is none.
     """
     if name not in set_names():
-        raise ValueError(f"set is {name!r}; it must be one of {', '.join([*GROUPS, *set_names()])}")
+        known = ", ".join([*groups(), *set_names()])
+        raise ValueError(f"set is {name!r}; it must be one of {known}")
     file = resources.files("fastconv.bench") / "sets" / f"{name}.txt"
     return shapes.parse(file.read_text(encoding="utf-8"), f"{name}.txt")
 
@@ -57,13 +70,17 @@ class Workload:
 
     set_name: str
     name: str
-    problem: ConvProblem
+    problem: Any
     count: int
     task: Task
 
     @property
+    def part(self) -> Part:
+        return part_of(self.problem)
+
+    @property
     def flops(self) -> int:
-        return self.problem.flops * (3 if self.task == "step" else 1)
+        return self.part.flops(self.problem, self.task)
 
 
 def workloads(
@@ -76,7 +93,8 @@ def workloads(
         task: in place of the sets' own, which is ``"step"`` for ``training`` and ``"fprop"``
         elsewhere.
     """
-    names = [member for name in sets for member in GROUPS.get(name, (name,))]
+    known = groups()
+    names = [member for name in sets for member in known.get(name, (name,))]
     found: list[Workload] = []
     for set_name in dict.fromkeys(names):
         own: Task = "step" if set_name == "training" else "fprop"
@@ -91,45 +109,3 @@ def workloads(
                 seen.add(problem)
                 found.append(Workload(set_name, name, problem, case.count, task or own))
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensors:
-    """Operands in NCHW: ``x`` [N,C,H,W], ``w`` [K,C/groups,R,S], ``dy`` [N,K,P,Q]; values in [-1,
-    1].
-    """
-
-    problem: ConvProblem
-    x: torch.Tensor
-    w: torch.Tensor
-    dy: torch.Tensor
-
-    @functools.cached_property
-    def stride(self) -> list[int]:
-        return [self.problem.stride_h, self.problem.stride_w]
-
-    @functools.cached_property
-    def padding(self) -> list[int]:
-        return [self.problem.pad_h, self.problem.pad_w]
-
-    @functools.cached_property
-    def dilation(self) -> list[int]:
-        return [self.problem.dilation_h, self.problem.dilation_w]
-
-    def to(self, memory_format: torch.memory_format = torch.contiguous_format) -> Tensors:
-        """The same numbers in another memory format, in memory of their own."""
-        x, w, dy = (t.clone(memory_format=memory_format) for t in (self.x, self.w, self.dy))
-        return Tensors(self.problem, x, w, dy)
-
-
-def tensors(problem: ConvProblem, seed: int = 0) -> Tensors:
-    """Seeded operands of a 2-d problem."""
-    p = problem
-    random = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return (torch.rand(shape, generator=random) * 2 - 1).to(DTYPES[p.dtype])
-
-    return Tensors(
-        p, draw(p.N, p.C, p.H, p.W), draw(p.K, p.C_per_group, p.R, p.S), draw(p.N, p.K, p.P, p.Q)
-    )

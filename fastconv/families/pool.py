@@ -42,14 +42,16 @@ class PoolProblem(Problem):
     """
 
     PARTS: ClassVar[tuple[Part, ...]] = (
-        Extents("N"), Extents("C"), Extents("DHW"), Extents("TRS"),
+        Extents("N"), Extents("C"), Extents("DHW"), Extents("TRS", least=1),
         Steps("st", "stride", 1, 1), Steps("pd", "pad", 0, 0),
-        Steps("dl", "dilation", 1, 1, optional=True),
         Word({"avg": {"mode": "avg"}}),
         Word({"incl": {"count_include_pad": True}, "excl": {"count_include_pad": False}}, "incl"),
         Number("div", "divisor", 0, 0), Outputs(), DTYPE, LAYOUT,
     )  # fmt: skip
     MARKS: ClassVar[tuple[str, ...]] = ("avg",)
+    dilation_d: ClassVar[int] = 1
+    dilation_h: ClassVar[int] = 1
+    dilation_w: ClassVar[int] = 1
 
     N: int = 1
     C: int = 1
@@ -68,9 +70,6 @@ class PoolProblem(Problem):
     pad_d: int = 0
     pad_h: int = 0
     pad_w: int = 0
-    dilation_d: int = 1
-    dilation_h: int = 1
-    dilation_w: int = 1
     mode: str = "avg"
     count_include_pad: bool = True
     divisor: int = 0
@@ -178,8 +177,6 @@ def _why_not_torch(p: PoolProblem) -> str | None:
         (p.P, p.H, p.R, p.stride_h, p.pad_h),
         (p.Q, p.W, p.S, p.stride_w, p.pad_w),
     )
-    if (p.dilation_d, p.dilation_h, p.dilation_w) != (1, 1, 1):
-        return "torch's averages have no dilation"
     if any(2 * pad > window for _, _, window, _, pad in axes):
         return "its padding must be at most half the window"
     if not p.is_derived() and any(out != _ceil_extent(*rest) for out, *rest in axes):

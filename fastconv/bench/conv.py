@@ -1,0 +1,180 @@
+"""Convolution's part in the bench: its tensors, torch's calls, fastconv's, and its ONNX node."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import Any
+
+import torch
+from torch.nn.functional import conv2d
+
+import fastconv
+from fastconv.bench.onnx import Node
+from fastconv.bench.part import Goal, Operands, Part, Task
+from fastconv.bench.peers import OURS, WITH_GRADIENTS, Peer, Prepared, Regime
+from fastconv.problem import DIRECTIONS, ConvProblem
+from fastconv.tensors import DTYPES
+from fastconv.testing import tolerance
+
+_TYPES = {name: dtype for dtype, name in DTYPES.items()}
+
+GROUPS = {
+    "networks": ("resnet18", "resnet50", "vgg16", "mobilenetv2", "resnext50"),
+    "figures": (
+        "dense3x3", "deep3x3", "dilated", "pointwise", "stem", "depthwise", "grouped", "training",
+    ),
+}  # fmt: skip
+
+GOALS = (
+    Goal("dense 3x3", r"dense3x3\.", 2.5, 1.6),
+    Goal("3x3 512@7", r"deep3x3\.", 1.3),
+    Goal("dilated 3x3", r"dilated\.", 2.0),
+    Goal("1x1", r"pointwise\.", 1.03, 0.97),
+    Goal("stem", r"stem\.", 1.05),
+    Goal("depthwise", r"depthwise\.", 1.6, 1.1),
+    Goal("grouped", r"grouped\.", 2.0),
+    Goal("training: depthwise", r"training\.dw", 4.0),
+    Goal("training: 3x3", r"training\.3x3", 2.0),
+    Goal("training: grouped", r"training\.g32", 2.5),
+    Goal("training: 1x1", r"training\.1x1", 1.4),
+)
+
+
+def operands(problem: ConvProblem, seed: int = 0) -> Operands:
+    """``x`` [N,C,H,W], ``w`` [K,C/groups,R,S] and ``dy`` [N,K,P,Q] of a 2-d problem, seeded."""
+    p = problem
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return (torch.rand(shape, generator=random) * 2 - 1).to(_TYPES[p.dtype])
+
+    x = draw(p.N, p.C, p.H, p.W)
+    w, dy = draw(p.K, p.C_per_group, p.R, p.S), draw(p.N, p.K, p.P, p.Q)
+    return Operands(p, {"x": x, "w": w, "dy": dy})
+
+
+def _geometry(p: ConvProblem) -> tuple[list[int], list[int], list[int]]:
+    """Stride, padding and dilation as torch takes them."""
+    return [p.stride_h, p.stride_w], [p.pad_h, p.pad_w], [p.dilation_h, p.dilation_w]
+
+
+def torch_call(o: Operands, task: Task) -> Prepared:
+    """The layer by PyTorch's own functions; under ``fastconv.enabled()`` these reach fastconv's
+    kernels.
+    """
+    x, w, dy = o["x"], o["w"], o["dy"]
+    geometry, groups = _geometry(o.problem), o.problem.groups
+    if task == "fprop":
+        return Prepared(functools.partial(conv2d, x, w, None, *geometry, groups))
+    if task == "step":
+        x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
+        gradients = torch.autograd.grad
+
+        def step() -> Any:
+            y = conv2d(x, w, None, *geometry, groups)
+            return (y, *gradients(y, (x, w), dy))
+
+        return Prepared(step)
+    mask = [task == "dgrad", task == "wgrad", False]
+    backward = torch.ops.aten.convolution_backward.default
+    options = (None, *geometry, False, [0, 0], groups, mask)
+    index = mask.index(True)
+    return Prepared(functools.partial(backward, dy, x, w, *options), lambda all: all[index])
+
+
+def _channels_last(o: Operands, task: Task) -> Prepared:
+    return torch_call(o.to(torch.channels_last), task)
+
+
+def _contiguous(o: Operands, task: Task) -> Prepared:
+    return torch_call(o.to(torch.contiguous_format), task)
+
+
+def _prepacked(o: Operands, task: Task) -> Prepared | str:
+    """oneDNN with its weights reordered beforehand: the op that torch.compile with freezing calls."""
+    if task != "fprop" or o.problem.dtype not in ("f32", "bf16"):
+        return "inference in float32 and bfloat16 alone"
+    if not torch.backends.mkldnn.is_available():
+        return "this torch has no oneDNN"
+    o = o.to(torch.channels_last)
+    stride, padding, dilation = _geometry(o.problem)
+    options = (padding, stride, dilation, o.problem.groups)
+    w = torch.ops.mkldnn._reorder_convolution_weight(o["w"], *options, list(o["x"].shape))
+    op = torch.ops.mkldnn._convolution_pointwise.default
+    return Prepared(functools.partial(op, o["x"], w, None, *options, "none", [], ""))
+
+
+def _layer(layers: Any, o: Operands) -> torch.nn.Module:
+    """A layer of the namespace with the operands' weight, channels_last, in eval mode."""
+    p = o.problem
+    layer = layers.Conv2d(p.C, p.K, (p.R, p.S), *_geometry(p), p.groups, bias=False)
+    with torch.no_grad():
+        layer.weight = torch.nn.Parameter(o["w"].clone(memory_format=torch.channels_last))
+    made: torch.nn.Module = layer.eval()
+    return made
+
+
+def _module(o: Operands, task: Task) -> Prepared | str:
+    """A layer in eval mode: its weight is packed once."""
+    if task != "fprop":
+        return "inference alone"
+    x = o["x"].clone(memory_format=torch.channels_last)
+    return Prepared(functools.partial(_layer(fastconv.nn, o), x))
+
+
+def module(o: Operands) -> tuple[torch.nn.Module, torch.Tensor]:
+    """torch's layer and its input."""
+    return _layer(torch.nn, o), o["x"].clone(memory_format=torch.channels_last)
+
+
+def node(o: Operands) -> Node | str:
+    """ONNX's Conv, NCHW."""
+    p = o.problem
+    stride, padding, dilation = _geometry(p)
+    if min(padding) < 0:
+        return "ONNX's padding is at least 0"
+    attributes = {
+        "strides": stride,
+        "pads": padding * 2,
+        "dilations": dilation,
+        "kernel_shape": [p.R, p.S],
+        "group": p.groups,
+    }
+    return Node("Conv", attributes, o["x"], {"w": o["w"]}, o["dy"].shape)
+
+
+@contextlib.contextmanager
+def _enabled_inference() -> Any:
+    with torch.inference_mode(), fastconv.enabled():
+        yield
+
+
+def field(task: Task, regime: Regime) -> list[Peer]:
+    """Inference takes a layer of ours whose weight is packed once, or torch's function enabled;
+    training the latter, with gradients on.
+    """
+    eager = {"torch channels_last": _channels_last, "torch contiguous": _contiguous}
+    if task != "fprop":
+        ours = Peer(OURS, "torch", _channels_last, fastconv.enabled)
+        return [ours, *(Peer(name, "torch", make, WITH_GRADIENTS) for name, make in eager.items())]
+    peers = [Peer(name, "torch", make) for name, make in eager.items()]
+    if regime == "unpacked":
+        return [Peer(OURS, "torch", _channels_last, _enabled_inference), *peers]
+    return [Peer(OURS, "torch", _module), *peers, Peer("oneDNN prepacked", "torch", _prepacked)]
+
+
+PART = Part(
+    name="conv",
+    problem=ConvProblem,
+    directions=DIRECTIONS,
+    groups=GROUPS,
+    goals=GOALS,
+    operands=operands,
+    torch_call=torch_call,
+    bound=tolerance.real,
+    flops=lambda problem, task: problem.flops * (3 if task == "step" else 1),
+    field=field,
+    node=node,
+    module=module,
+)

@@ -1,0 +1,99 @@
+"""A family's part in the bench: what is asked of it, for the rest of this folder to serve any."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+import torch
+
+from fastconv.problem import Direction
+from fastconv.testing.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from fastconv.bench.onnx import Node
+    from fastconv.bench.peers import Peer, Prepared, Regime
+
+#: A direction, or forward and backward together.
+Task = Literal["fprop", "dgrad", "wgrad", "step"]
+TASKS: tuple[Task, ...] = ("fprop", "dgrad", "wgrad", "step")
+
+
+class Problem(Protocol):
+    """A layer's problem record; hashable."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def N(self) -> int: ...
+
+    def encode(self) -> str: ...
+
+    def replace(self, **changes: int | str) -> Self: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Operands:
+    """A layer's tensors by name, dense in plain layout, values in [-1, 1]."""
+
+    problem: Any
+    tensors: Mapping[str, torch.Tensor]
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.tensors[name]
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Operands:
+        """The operands with each tensor changed."""
+        return Operands(self.problem, {name: change(t) for name, t in self.tensors.items()})
+
+    def to(self, memory_format: torch.memory_format = torch.contiguous_format) -> Operands:
+        """The same numbers in another memory format, in memory of their own."""
+        return self.map(lambda t: t.clone(memory_format=memory_format))
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """A figure to reach: over the layers that ``pattern`` matches, a geometric mean and a least
+    ratio.
+    """
+
+    text: str
+    pattern: str
+    mean: float | None = None
+    least: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What the bench knows of one family.
+
+    Attributes:
+        problem: its record.
+        directions: in the order of the results that a step returns.
+        groups: the family's sets, by the groups that ``--set`` knows beside ``all``.
+        operands: a problem's seeded tensors.
+        torch_call: a task by PyTorch's own functions, as they stand in the operands' memory format.
+        bound: of real numbers in [-1, 1], by direction and the kernel's class.
+        flops: of a task.
+        field: fastconv's peer first, then torch's own paths.
+        node: the forward direction for engines that take ONNX, or why ONNX has no such node.
+        module: the same as a module of torch.nn in eval mode, and its input.
+    """
+
+    name: str
+    problem: type[Any]
+    directions: tuple[Direction, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    goals: tuple[Goal, ...]
+    operands: Callable[[Any, int], Operands]
+    torch_call: Callable[[Operands, Task], Prepared]
+    bound: Callable[[Any, Direction, str], Tolerance]
+    flops: Callable[[Any, Task], int]
+    field: Callable[[Task, Regime], list[Peer]]
+    node: Callable[[Operands], Node | str]
+    module: Callable[[Operands], tuple[torch.nn.Module, torch.Tensor]]
+
+    def directions_of(self, task: Task) -> tuple[Direction, ...]:
+        return self.directions if task == "step" else (task,)
