@@ -143,28 +143,18 @@ def register() -> dict[str, int]:
 
 def announce() -> None:
     """Has the op library ask, and ask again what it asked before."""
-    if _native.lib is not None and is_installed():
-        _native.lib.fastconv_set_answers(*_ANSWERS)
+    if is_installed():
+        _native.set_answers(_answer_why_not, _answer_prefer)
 
 
-if _native.lib is not None and is_installed():
+def _answer_why_not(name: bytes, on_cuda: int, problem: bytes) -> str | None:
+    return _why_not_on(name.decode(), bool(on_cuda), problem.decode())
 
-    def _answer_why_not(name: bytes, on_cuda: int, problem: bytes, text: int, size: int) -> int:
-        reason = _why_not_on(name.decode(), bool(on_cuda), problem.decode())
-        if reason is None:
-            return 0
-        words = reason.encode()[: size - 1] + b"\0"
-        ctypes.memmove(text, words, len(words))
-        return 1
 
-    def _answer_prefer(
-        direction: int, problem: bytes, precision: int, allow_tf32: int, must_win: int, own: bytes
-    ) -> int:
-        return _prefer(direction, problem.decode(), precision, allow_tf32, must_win, own)
+def _answer_prefer(
+    direction: int, problem: bytes, precision: int, allow_tf32: int, must_win: int, own: bytes
+) -> int:
+    return _prefer(direction, problem.decode(), precision, allow_tf32, must_win, own)
 
-    # Kept for as long as the library may call them.
-    _ANSWERS = (
-        _native.WhyNotGuest(_answer_why_not),
-        _native.Prefer(_answer_prefer),
-    )
-    announce()
+
+announce()

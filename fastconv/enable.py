@@ -60,6 +60,7 @@ def enable() -> None:
 def disable() -> None:
     """Undoes `enable()`; scopes that are open stay as they are."""
     _native.state.fastconv_set_enabled(0)
+    _native.uninstall()
 
 
 def is_enabled() -> bool:

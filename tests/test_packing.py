@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,9 @@ import torch.nn.functional as F
 import fastconv
 from fastconv import _native
 from fastconv.nn import Conv2d
+from fastconv.nn.conv import PackCache
+from fastconv.ops.conv import geometry_id
+from fastconv.ops.formulas import Geometry
 
 ops = torch.ops.fastconv
 ONE = ((1, 1), (1, 1), (1, 1), 1)
@@ -60,6 +64,42 @@ def set_data_twice(layer: Conv2d) -> None:
     layer.weight.data = torch.randn(16, 16, 3, 3)
 
 
+def fused_step(layer: Conv2d) -> None:
+    """A fused optimizer does not raise the version counter."""
+    layer.weight.requires_grad_()
+    layer.weight.grad = torch.randn_like(layer.weight)
+    torch.optim.Adam([layer.weight], lr=0.5, fused=True).step()
+    layer.weight.requires_grad_(False)
+
+
+def through_numpy(layer: Conv2d) -> None:
+    layer.weight.numpy()[3, 5, 1, 2] += 4
+
+
+def one_element(layer: Conv2d) -> None:
+    layer.weight.data[15, 15, 2, 2] += 4
+
+
+def two_signs(layer: Conv2d) -> None:
+    layer.weight.data[0, 0, 0, 0].neg_()
+    layer.weight.data[8, 0, 0, 0].neg_()
+
+
+def exchange_of_filters(layer: Conv2d) -> None:
+    layer.weight.data[:2] = layer.weight.data[:2].flip(0).clone()
+
+
+def under_inference_mode(layer: Conv2d) -> None:
+    with torch.inference_mode():
+        layer.weight.data.mul_(3)
+
+
+def shared_memory(layer: Conv2d) -> None:
+    layer.weight.share_memory_()
+    other = torch.empty(0).set_(layer.weight.untyped_storage())
+    other.mul_(2)
+
+
 def step(layer: Conv2d) -> None:
     layer.weight.requires_grad_()
     layer.weight.grad = torch.randn_like(layer.weight)
@@ -90,6 +130,16 @@ CHANGES: list[Callable[[Conv2d], object]] = [
     set_data_twice,
     other_strides,
     step,
+    fused_step,
+    through_numpy,
+    one_element,
+    two_signs,
+    exchange_of_filters,
+    under_inference_mode,
+    shared_memory,
+    lambda layer: layer.weight.data.add_(1),
+    lambda layer: layer.weight.data.copy_(torch.randn(16, 16, 3, 3)),
+    lambda layer: setattr(layer.weight, "data", layer.weight.data + 1),
 ]
 
 
@@ -131,6 +181,205 @@ def test_a_layer_that_asks_for_gradients_packs_nothing() -> None:
     layer(x).sum().backward()
     assert layer._pack_cache is None or layer._pack_cache.packings == 0
     assert layer.weight.grad is not None
+
+
+def test_memory_given_back_and_taken_again() -> None:
+    """The same address, sizes and version, other numbers."""
+    x = torch.randn(1, 16, 8, 8)
+    layer = Conv2d(16, 16, 3, padding=1).eval().requires_grad_(False)
+    memory = torch.randn(2, 16, 16, 3, 3)
+    for kernel in KERNELS:
+        with fastconv.use(kernel):
+            for values in (torch.randn(16, 16, 3, 3), torch.randn(16, 16, 3, 3)):
+                memory.numpy()[0] = values.numpy()
+                layer.weight = torch.nn.Parameter(memory[0].detach(), False)
+                check(layer, x)
+
+
+def test_two_contents_in_turn_take_no_more_memory() -> None:
+    layer, x = layer_and_input()
+    first, second = layer.weight.detach().clone(), torch.randn(16, 16, 3, 3)
+    with fastconv.use(KERNELS[0]):
+        check(layer, x)
+        assert layer._pack_cache is not None
+        held = layer._pack_cache.bytes
+        for _ in range(3):
+            for content in (second, first):
+                layer.weight.data.copy_(content)
+                check(layer, x)
+                assert layer._pack_cache.bytes == held
+        assert layer._pack_cache.packings == 7
+
+
+def other_groups(layer: Conv2d) -> torch.Tensor:
+    layer.groups = 4
+    return torch.randn(2, 64, 14, 14)
+
+
+ATTRIBUTES = {
+    "groups": other_groups,
+    "stride": lambda layer: setattr(layer, "stride", (2, 1)),
+    "padding": lambda layer: setattr(layer, "padding", (0, 2)),
+    "dilation": lambda layer: setattr(layer, "dilation", (1, 2)),
+    "filter": lambda layer: setattr(layer.weight, "data", torch.randn(16, 16, 1, 5)),
+    "outputs": lambda layer: setattr(layer.weight, "data", torch.randn(24, 16, 3, 3)),
+    "inputs": lambda layer: setattr(layer.weight, "data", torch.randn(16, 32, 3, 3)),
+    "dtype": lambda layer: layer.double(),
+    "bfloat16": lambda layer: layer.bfloat16(),
+    "memory format": lambda layer: layer.to(memory_format=torch.channels_last),
+}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_what_a_packing_depends_on_is_in_its_key(name, frozen) -> None:
+    """Each attribute of a living layer is changed and changed back, on every kernel that takes it."""
+    for kernel in [*KERNELS, ""]:
+        layer = Conv2d(16, 16, 3, padding=1, bias=False).eval().requires_grad_(False)
+        cache = PackCache()
+
+        def serve(x: torch.Tensor, layer: Conv2d = layer, cache: PackCache = cache) -> None:
+            w = layer.weight
+            geometry = Geometry(layer.stride, layer.padding, layer.dilation, layer.groups)
+            try:
+                out = ops._conv_packed(
+                    x, w, None, geometry_id(geometry), cache.id, frozen, w._version
+                )
+            except RuntimeError as error:
+                assert "does not take" in str(error)  # the named kernel, what was changed
+                return
+            expected = F.conv2d(x.double(), w.double(), None, *geometry)
+            bound = 0.05 if x.dtype == torch.bfloat16 else 1e-5
+            torch.testing.assert_close(
+                out.double(), expected, rtol=0, atol=bound * float(expected.abs().max())
+            )
+
+        before = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+        w = layer.weight.data
+        with fastconv.use(*filter(None, [kernel])):
+            x = torch.randn(2, 16, 14, 14)
+            serve(x)
+            other = ATTRIBUTES[name](layer)
+            if not isinstance(other, torch.Tensor):
+                other = torch.randn(2, layer.weight.shape[1] * layer.groups, 14, 14)
+            other = other.to(layer.weight.dtype)
+            serve(other)
+            serve(other)
+            layer.groups, layer.weight.data = 1, w
+            for attribute, value in before.items():
+                setattr(layer, attribute, value)
+            serve(x)
+
+
+def dgrad_kernels() -> list[str]:
+    weight, names, index = torch.ones(16, 16, 3, 3), [], 0
+    while (row := _native.lib.fastconv_kernel_name(index)) is not None:
+        index += 1
+        if b"_dgrad_" not in row:
+            continue
+        for stride in ((1, 1), (2, 2)):
+            try:
+                packed = ops.conv_pack(
+                    weight, (1, 16, 8, 8), True, stride, *ONE[1:], direction="dgrad",
+                    kernel_name=row.decode(),
+                )  # fmt: skip
+            except RuntimeError:
+                continue
+            if packed.numel() and row.decode() not in names:
+                names.append(row.decode())
+    return names
+
+
+@pytest.mark.parametrize("kernel", ["", *dgrad_kernels()])
+def test_transposed_convolutions_pack_too(kernel) -> None:
+    """A dgrad's packing follows from stride, padding and dilation: one cache, one weight, all of them."""
+    torch.manual_seed(0)
+    w = torch.randn(16, 16, 3, 3)
+    x = torch.randn(1, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    cache = PackCache()
+    served = 0
+    with fastconv.use(*filter(None, [kernel])):
+        for _ in range(2):
+            for stride in ((1, 1), (2, 2), (2, 1), (3, 3)):
+                for padding in ((0, 0), (1, 1), (2, 1)):
+                    for dilation in ((1, 1), (2, 1), (3, 3)):
+                        geometry = Geometry(stride, padding, dilation, 1)
+                        number = geometry_id(geometry, (0, 0))
+                        try:
+                            out = ops._conv_packed(x, w, None, number, cache.id, False, 0)
+                        except RuntimeError as error:
+                            assert "does not take" in str(error)
+                            continue
+                        served += 1
+                        assert_same(
+                            out, F.conv_transpose2d(x, w, None, stride, padding, 0, 1, dilation)
+                        )
+    assert served
+    assert cache.packings <= served // 2
+
+
+def test_packed_dgrad_of_another_padding_is_not_read() -> None:
+    w = torch.randn(16, 16, 3, 3)
+    dy = torch.randn(1, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    for kernel in dgrad_kernels():
+        for stride, padding, other in (((2, 2), (1, 1), (0, 0)), ((1, 1), (1, 1), (0, 0))):
+            size = [1, 16] + [7 * s - 2 * other[0] + 3 for s in stride]
+            made_for = [1, 16] + [7 * s - 2 * padding[0] + 3 for s in stride]
+            try:
+                packed = ops.conv_pack(
+                    w, made_for, True, stride, padding, (1, 1), 1, direction="dgrad",
+                    kernel_name=kernel,
+                )  # fmt: skip
+            except RuntimeError:
+                continue
+            out = ops.conv_dgrad(dy, w, None, size, stride, other, (1, 1), 1, packed=packed)
+            assert_same(out, F.conv_transpose2d(dy, w, None, stride, other))
+
+
+def test_a_frozen_weight_is_known_by_its_version_and_memory() -> None:
+    x = torch.randn(1, 16, 8, 8)
+    w = torch.randn(16, 16, 3, 3)
+    number = geometry_id(Geometry(*ONE))
+    for kernel in KERNELS:
+        cache = PackCache()
+
+        def serve(w: torch.Tensor, version: int, cache: PackCache = cache) -> None:
+            out = ops._conv_packed(x, w, None, number, cache.id, True, version)
+            assert_same(out, F.conv2d(x, w, padding=1))
+
+        with fastconv.use(kernel):
+            for _ in range(3):
+                serve(w, 5)
+            assert cache.packings == 1
+            w.mul_(2)
+            serve(w, 6)  # another version
+            assert cache.packings == 2
+            serve(w.clone(), 6)  # other memory, the same content: nothing to do
+            assert cache.packings == 2
+            for _ in range(3):
+                serve(torch.randn(16, 16, 3, 3), 6)
+
+
+def test_threads_share_a_cache() -> None:
+    x, number = torch.randn(1, 16, 8, 8), geometry_id(Geometry(*ONE))
+    weights = [torch.randn(16, 16, 3, 3) for _ in range(3)]
+    expected = [F.conv2d(x, w, padding=1) for w in weights]
+    cache, wrong = PackCache(), []
+
+    def work(seed: int) -> None:
+        with fastconv.use(KERNELS[0]):
+            for i in range(200):
+                which = (seed + i // 7) % 3
+                out = ops._conv_packed(x, weights[which], None, number, cache.id, i % 5 == 0, 0)
+                if not torch.allclose(out, expected[which], atol=1e-3):
+                    wrong.append(which)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

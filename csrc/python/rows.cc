@@ -1,5 +1,7 @@
 #include "python/rows.h"
 
+#include <pthread.h>
+
 #include "python/arrays.h"
 
 namespace py = pybind11;
@@ -9,6 +11,10 @@ namespace fastconv {
 std::mutex one_call;
 
 namespace {
+
+/// A fork waits for the call of another thread, whose lock nobody would open in the child.
+const int waits_at_fork =
+    pthread_atfork([] { one_call.lock(); }, [] { one_call.unlock(); }, [] { one_call.unlock(); });
 
 using Run = void (*)(const ConvPlan&, const ConvProblem&, const ConvArgs&);
 

@@ -1,13 +1,23 @@
-// The C functions that Python calls through ctypes (fastconv/_native.py): state, geometries, and caches of packed weights.
+// The C functions that Python calls through ctypes (fastconv/_native.py): state, geometries, and caches of packed
+// weights.
 #pragma once
 
 #include <cstdint>
 
 #define FASTCONV_API extern "C" __attribute__((visibility("default")))
 
+/// The text of what went wrong in this thread's last call of one of these functions, once; null where nothing did. What
+/// such a call returns means nothing.
+FASTCONV_API const char* fastconv_last_error();
+/// Keeps a text for the same: what went wrong in an answer of Python's (below).
+FASTCONV_API void fastconv_note_error(const char* text);
+
 /// Registers fastconv's kernels for aten::convolution and its backward at the CPU key, and at CUDA's where there are
-/// CUDA kernels, once.
+/// CUDA kernels, unless they are.
 FASTCONV_API void fastconv_install();
+/// Takes them away, unless they are wanted: for the process, or in a scope of this thread. To be called only while no
+/// other thread can be on its way into a convolution, since torch's table is not written atomically.
+FASTCONV_API void fastconv_uninstall();
 
 // `set` speaks of the process, `get` of what holds for this thread; `scope` sets this thread's own value and returns
 // the one before, with -1 for "as the process has it". Rows are given by their index in the table, -1 for none.
@@ -36,16 +46,20 @@ FASTCONV_API int fastconv_scope_kernel(int direction, int index);
 FASTCONV_API const char* fastconv_last_kernel(int direction);
 /// Says so of a call that Python ran by itself.
 FASTCONV_API void fastconv_note_kernel(int direction, int index);
+/// How often this thread has asked the table of rows, what it remembered not counted: for tests.
+FASTCONV_API int64_t fastconv_choices();
 
 /// A row whose kernel Python runs (torch/guest.h): its index, or -1 where the name is taken or the table is full.
 FASTCONV_API int fastconv_add_guest(const char* name, int direction, int numerics);
-/// Nonzero where the guest `name` refuses `problem` on a GPU (`on_cuda`) or the CPU; `text` then holds the reason.
+/// 1 where the guest `name` refuses `problem` on a GPU (`on_cuda`) or the CPU; `text` then holds the reason. 0 where it
+/// takes it, FastconvPrefer's -3 and -4.
 using FastconvWhyNotGuest = int (*)(const char* name, int on_cuda, const char* problem, char* text, int64_t size);
 /// The index of the row to run on a GPU instead of `own` ("" for torch's kernel): a guest, or one that a measurement
-/// found faster. -1 where `own` stays, -2 for torch's kernel.
+/// found faster. -1 where `own` stays, -2 for torch's kernel, -3 where the question failed, -4 where a
+/// keyboard interrupt ended it.
 using FastconvPrefer = int (*)(int direction, const char* problem, int precision, int allow_tf32, int must_win,
                                const char* own);
-/// Who answers from now on; answers given before are forgotten.
+/// Who answers from now on, or null for nobody; answers given before are forgotten.
 FASTCONV_API void fastconv_set_answers(FastconvWhyNotGuest why_not, FastconvPrefer prefer);
 
 /// The number of a geometry (torch/geometry.h), the same for the same one; -1 where the table is full. `output_padding`

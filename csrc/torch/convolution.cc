@@ -1,14 +1,13 @@
 #include "torch/convolution.h"
 
+#include "torch/guest.h"
+#include "torch/pack.h"
+#include "torch/rows.h"
+
 namespace fastconv::binding {
 namespace {
 
-bool same_sizes(const Shape& shape, const Ints& sizes) {
-  if (shape.dim != sizes.count) return false;
-  for (int64_t d = 0; d < shape.dim; ++d)
-    if (shape.sizes[d] != sizes[d]) return false;
-  return true;
-}
+[[noreturn]] void refuse(const std::string& text) { throw std::runtime_error("fastconv: " + text); }
 
 /// The call whose output is the gradient of `call`'s input: fprop and dgrad exchanged.
 Call toward_input(const Call& call, const Shape& input) {
@@ -18,45 +17,119 @@ Call toward_input(const Call& call, const Shape& input) {
   return other;
 }
 
+/// A row that ran out of memory was asked for by name, or must not be replaced by torch's kernel.
+void check_may_hand_over(const ConvPlan& plan, const ConvProblem& problem, const Settings& settings) {
+  if (fallback_is_error() || settings.kernel[static_cast<int>(plan.row->direction)])
+    refuse(std::string("no memory for the workspace of '") + plan.row->name + "' on " + encode(problem));
+}
+
+/// The reference row, which wants no workspace, where nothing but a row of ours can compute the call.
+ConvPlan reference_for(Direction direction, const ConvProblem& problem, const Device& device,
+                       const Settings& settings) {
+  const ConvTable table = table_for(device, settings.allow_tf32);
+  for (size_t i = table.rows.size(); i-- > 0;) {
+    const ConvRow& row = table.rows[i];
+    if (row.direction == direction && !why_not(table, row, problem)) return plan_for(table, row, problem);
+  }
+  return {};
+}
+
 }  // namespace
 
+void check_epilogue(const Extras& extras, const Call& call) {
+  if (extras.scale) {
+    const Shape s = shape_of(extras.scale);
+    if (s.dim != 1 || s.sizes[0] != call.output_sizes[1] || s.dtype != call.dtype || s.device != call.device)
+      refuse("scale has to be one number per output channel (" + std::to_string(call.output_sizes[1]) +
+             ") in the input's dtype, on its device");
+  }
+  if (extras.residual) {
+    const Shape s = shape_of(extras.residual);
+    if (s.dtype != call.dtype || !has_sizes(s, call.output_sizes) || s.device != call.device)
+      refuse("residual has to have the output's shape, dtype and device");
+  }
+}
+
+Tensor forward(const Call& call, Operand& source, const Tensor& weight, const Tensor& bias, const Extras& extras,
+               const Settings& settings) {
+  const bool fprop = call.direction == Direction::kFprop;
+  const ConvProblem problem = problem_of(call, fprop ? &source : nullptr, fprop ? nullptr : &source);
+  const ConvRow* named = settings.kernel[static_cast<int>(call.direction)];
+  const void* packed = nullptr;
+  ConvPlan plan;
+  if (extras.packed && !call.device.cuda) {  // CUDA's rows take weights as they lie
+    const ConvRow* row = row_of_packed(extras.packed, problem, call.direction);
+    if (row && (!named || named == row)) {
+      packed = packed_data(extras.packed);
+      plan = plan_for(*row, problem);
+    }
+  }
+  if (!plan.row) plan = select(call.direction, problem, call.device, settings, extras.has_epilogue());
+  if (!plan.row) return Tensor();
+  std::shared_ptr<const Tensor> held;
+  if (extras.cache.id >= 0 && !packed) {
+    held = cached_packed(extras.cache, plan, call, weight);
+    if (held) packed = packed_data(*held);
+  }
+  Tensor out = run_forward(plan, problem, call, source, weight, bias, extras, packed);
+  if (out) return out;
+  check_may_hand_over(plan, problem, settings);
+  if (!extras.has_epilogue()) return Tensor();
+  plan = reference_for(call.direction, problem, call.device, settings);
+  if (plan.row) out = run_forward(plan, problem, call, source, weight, bias, extras, nullptr);
+  if (!out) refuse("no memory for a convolution with an epilogue on " + encode(problem));
+  return out;
+}
+
+Tensor weight_gradient(const Call& call, Operand& x, Operand& dy, const Ints& sizes, const Ints& strides,
+                       const Settings& settings) {
+  const ConvProblem problem = problem_of(call, &x, &dy);
+  const ConvPlan plan = select(Direction::kWgrad, problem, call.device, settings);
+  if (!plan.row) return Tensor();
+  Tensor out = run_wgrad(plan, problem, call, x, dy, sizes, strides);
+  if (!out) check_may_hand_over(plan, problem, settings);
+  return out;
+}
+
 Tensor convolution(const Tensor& input, const Tensor& weight, const Tensor& bias, const Geometry& geometry,
-                   const Settings& settings) {
+                   const Extras& extras, const Settings& settings) {
   Call call;
   const Shape bias_shape = bias ? shape_of(bias) : Shape();
-  if (understand(shape_of(input), shape_of(weight), bias ? &bias_shape : nullptr, geometry, &call))
-    return native_convolution(input, weight, bias, geometry);
-  const Operands operands(call, geometry.transposed ? nullptr : &input, geometry.transposed ? &input : nullptr);
-  const ConvPlan plan = select(call.direction, operands.problem(), call.device, settings);
-  if (!plan.row) return native_convolution(input, weight, bias, geometry);
-  return run_forward(plan, call, operands, weight, bias, Extras());
+  Operand source(input);
+  const char* reason = read_call(source.shape(), shape_of(weight), bias ? &bias_shape : nullptr, geometry, &call);
+  if (!reason) {
+    check_epilogue(extras, call);
+    source.prefer(layout_of(call));
+    if (Tensor out = forward(call, source, weight, bias, extras, settings)) return out;
+  } else if (extras.has_epilogue()) {
+    refuse(std::string("conv with an epilogue: ") + reason);
+  }
+  return native_convolution(input, weight, bias, geometry);
 }
 
 Gradients backward(const Tensor& grad, const Tensor& input, const Tensor& weight, const Ints* bias_sizes,
                    const Geometry& geometry, const bool (&mask)[3], const Settings& settings) {
   Call call;
-  const Shape grad_shape = shape_of(grad), input_shape = shape_of(input), weight_shape = shape_of(weight);
-  if (understand(input_shape, weight_shape, nullptr, geometry, &call) || !same_sizes(grad_shape, call.output_sizes) ||
-      grad_shape.dtype != call.dtype || grad_shape.device != call.device)
+  Operand dy(grad), x(input);
+  const Shape weight_shape = shape_of(weight);
+  if (read_call(x.shape(), weight_shape, nullptr, geometry, &call) || !has_sizes(dy.shape(), call.output_sizes) ||
+      dy.shape().dtype != call.dtype || dy.shape().device != call.device)
     return native_backward(grad, input, weight, bias_sizes, geometry, mask);
 
-  const bool transposed = geometry.transposed;
+  dy.prefer(layout_of(call));
+  x.prefer(layout_of(call));
   Gradients out;
   bool left[3] = {false, false, false};
   if (mask[0]) {
-    const Call to_input = toward_input(call, input_shape);
-    const Operands operands(to_input, transposed ? &grad : nullptr, transposed ? nullptr : &grad);
-    const ConvPlan plan = select(to_input.direction, operands.problem(), call.device, settings);
-    if (input_shape.sizes[0] == 0)
-      out.input = empty_strided(input_shape.dim, input_shape.sizes, input_shape.strides, call.dtype, call.device);
-    else if (plan.row) out.input = run_forward(plan, to_input, operands, weight, Tensor(), Extras());
-    else left[0] = true;
+    const Shape& shape = x.shape();
+    if (shape.sizes[0] == 0) out.input = empty_strided(shape.dim, shape.sizes, shape.strides, call.dtype, call.device);
+    else out.input = forward(toward_input(call, shape), dy, weight, Tensor(), Extras(), settings);
+    left[0] = !out.input;
   }
   if (mask[1]) {
-    const Operands operands(call, transposed ? &grad : &input, transposed ? &input : &grad);
-    const ConvPlan plan = select(Direction::kWgrad, operands.problem(), call.device, settings);
-    if (plan.row) out.weight = run_wgrad(plan, call, operands, sizes_of(weight_shape), gradient_strides(weight_shape));
-    else left[1] = true;
+    Operand &of_x = geometry.transposed ? dy : x, &of_y = geometry.transposed ? x : dy;
+    out.weight = weight_gradient(call, of_x, of_y, sizes_of(weight_shape), gradient_strides(weight_shape), settings);
+    left[1] = !out.weight;
   }
   if (left[0] || left[1]) {
     left[2] = mask[2];  // torch has it almost for nothing while it does the others
@@ -65,7 +138,7 @@ Gradients backward(const Tensor& grad, const Tensor& input, const Tensor& weight
     if (left[1]) out.weight = std::move(native.weight);
     if (left[2]) out.bias = std::move(native.bias);
   }
-  if (mask[2] && !left[2]) out.bias = run_bias_grad(grad, call);
+  if (mask[2] && !left[2]) out.bias = run_bias_grad(dy, call.problem.dtype);
   return out;
 }
 

@@ -40,133 +40,105 @@ Settings settings_for(const std::string& kernel, Direction direction) {
 struct Options {
   std::string kernel;
   Extras extras;
-  Tensor packed;
 
   explicit Options(Arguments& next) : kernel(next.string()) {
     extras.scale = next.optional_tensor();
     extras.residual = next.optional_tensor();
     extras.activation = activation_named(next.string());
-    packed = next.optional_tensor();
+    extras.packed = next.optional_tensor();
   }
 };
 
-void check_epilogue(const Extras& extras, const Call& call) {
-  if (extras.scale) {
-    const Shape s = shape_of(extras.scale);
-    if (s.dim != 1 || s.sizes[0] != call.output_sizes[1] || s.dtype != call.dtype || s.device != call.device)
-      refuse("scale has to be one number per output channel (" + std::to_string(call.output_sizes[1]) +
-             ") in the input's dtype, on its device");
-  }
-  if (extras.residual) {
-    const Shape s = shape_of(extras.residual);
-    if (s.dtype != call.dtype || sizes_of(s) != call.output_sizes || s.device != call.device)
-      refuse("residual has to have the output's shape, dtype and device");
-  }
-}
-
-/// The chosen plan of an own op that may bring a packed weight; a packed weight names its kernel.
-ConvPlan select_with(Options& options, Direction direction, const ConvProblem& problem, const Device& device) {
-  const Settings settings = settings_for(options.kernel, direction);
-  const ConvRow* named = settings.kernel[static_cast<int>(direction)];
-  if (options.packed && !device.cuda) {  // CUDA's rows take weights as they lie
-    const ConvRow* row = row_of_packed(options.packed, problem, direction);
-    if (row && (!named || named == row)) {
-      options.extras.packed = packed_data(options.packed);
-      return plan_for(*row, problem);
-    }
-  }
-  return select(direction, problem, device, settings, options.extras.has_epilogue());
-}
-
 void boxed_conv(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack);
+  Arguments next(stack, "TTtlllvsttst");
   const Tensor input = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
   const Geometry geometry = read_geometry(next);
-  Options options(next);
-  Call call;
-  const Shape bias_shape = bias ? shape_of(bias) : Shape();
-  const char* reason = understand(shape_of(input), shape_of(weight), bias ? &bias_shape : nullptr, geometry, &call);
-  if (reason) {
-    if (options.extras.has_epilogue()) refuse(std::string("conv with an epilogue: ") + reason);
-    stack[0] = result(native_convolution(input, weight, bias, geometry));
-    return;
+  const Options options(next);
+  stack[0] = result(
+      convolution(input, weight, bias, geometry, options.extras, settings_for(options.kernel, Direction::kFprop)));
+}
+
+/// torch's dgrad, with a bias if there is one: then by its transposed convolution, which adds it.
+Tensor native_dgrad(const Tensor& grad, const Tensor& weight, const Tensor& bias, const Shape& input, const Call& call,
+                    Geometry geometry) {
+  if (!bias) {
+    const Tensor like = empty_strided(input.dim, input.sizes, input.strides, input.dtype, input.device);
+    const bool mask[3] = {true, false, false};
+    return native_backward(grad, like, weight, nullptr, geometry, mask).input;
   }
-  check_epilogue(options.extras, call);
-  const Operands operands(call, &input, nullptr);
-  const ConvPlan plan = select_with(options, Direction::kFprop, operands.problem(), call.device);
-  stack[0] = result(plan.row ? run_forward(plan, call, operands, weight, bias, options.extras)
-                             : native_convolution(input, weight, bias, geometry));
+  geometry.transposed = true;
+  const auto axis = [](const Ints& list, int64_t i) { return list[list.count == 1 ? 0 : i]; };
+  geometry.output_padding.count = call.spatial;
+  for (int64_t i = 0; i < call.spatial; ++i) {
+    const int64_t span = axis(geometry.dilation, i) * (shape_of(weight).sizes[i + 2] - 1) + 1;
+    const int64_t least =
+        (call.output_sizes[i + 2] - 1) * axis(geometry.stride, i) - 2 * axis(geometry.padding, i) + span;
+    geometry.output_padding.values[i] = input.sizes[i + 2] - least;
+  }
+  return native_convolution(grad, weight, bias, geometry);
 }
 
 void boxed_conv_dgrad(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack);
+  Arguments next(stack, "TTtllllvsttst");
   const Tensor grad = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
   const Ints input_size = next.ints();
   const Geometry geometry = read_geometry(next);
-  Options options(next);
-  const Shape grad_shape = shape_of(grad), weight_shape = shape_of(weight);
-  const Ints strides = dense_strides(input_size, suggests_channels_last(grad_shape));
-  const Shape input{input_size.count, input_size.values, strides.values, grad_shape.dtype, grad_shape.device};
+  const Options options(next);
+  Operand dy(grad);
+  const Shape& given = dy.shape();
+  const Ints strides = dense_strides(input_size, suggests_channels_last(given));
+  const Shape input{input_size.count, input_size.values, strides.values, given.dtype, given.device};
   Call call;
-  if (const char* reason = understand(input, weight_shape, nullptr, geometry, &call))
+  if (const char* reason = read_call(input, shape_of(weight), nullptr, geometry, &call))
     refuse(std::string("conv_dgrad: ") + reason);
-  if (sizes_of(grad_shape) != call.output_sizes) refuse("conv_dgrad: grad does not have the sizes of conv's output");
+  if (!has_sizes(given, call.output_sizes)) refuse("conv_dgrad: grad does not have the sizes of conv's output");
+  const Call of_conv = call;
   call.output_sizes = input_size;
   call.direction = Direction::kDgrad;
   if (bias && (bias.dim() != 1 || bias.sizes()[0] != input_size[1] || bias.dtype() != call.dtype ||
                bias.device() != call.device))
     refuse("conv_dgrad: bias is not one number per channel of the result, on its device");
   check_epilogue(options.extras, call);
-  const Operands operands(call, nullptr, &grad);
-  const ConvPlan plan = select_with(options, Direction::kDgrad, operands.problem(), call.device);
-  if (plan.row || bias) {
-    const ConvPlan serving =
-        plan.row ? plan : select(Direction::kDgrad, operands.problem(), call.device, settings(), true);
-    stack[0] = result(run_forward(serving, call, operands, weight, bias, options.extras));
-    return;
-  }
-  const Tensor like = empty_strided(input.dim, input.sizes, input.strides, input.dtype, input.device);
-  const bool mask[3] = {true, false, false};
-  stack[0] = result(native_backward(grad, like, weight, nullptr, geometry, mask).input);
+  dy.prefer(layout_of(call));
+  Tensor out = forward(call, dy, weight, bias, options.extras, settings_for(options.kernel, Direction::kDgrad));
+  if (!out) out = native_dgrad(grad, weight, bias, input, of_conv, geometry);
+  stack[0] = result(std::move(out));
 }
 
 void boxed_conv_wgrad(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack);
+  Arguments next(stack, "TTlllllvs");
   const Tensor grad = next.tensor(), input = next.tensor();
   const Ints weight_size = next.ints(), weight_stride = next.ints();
   const Geometry geometry = read_geometry(next);
   const std::string kernel = next.string();
-  const Shape grad_shape = shape_of(grad), input_shape = shape_of(input);
+  Operand dy(grad), x(input);
   if (weight_stride.count != weight_size.count) refuse("conv_wgrad: weight_size and weight_stride differ in length");
-  const Shape weight{weight_size.count, weight_size.values, weight_stride.values, input_shape.dtype,
-                     input_shape.device};
+  const Shape weight{weight_size.count, weight_size.values, weight_stride.values, x.shape().dtype, x.shape().device};
   Call call;
-  if (const char* reason = understand(input_shape, weight, nullptr, geometry, &call))
+  if (const char* reason = read_call(x.shape(), weight, nullptr, geometry, &call))
     refuse(std::string("conv_wgrad: ") + reason);
-  if (sizes_of(grad_shape) != call.output_sizes || grad_shape.dtype != call.dtype || grad_shape.device != call.device)
+  if (!has_sizes(dy.shape(), call.output_sizes) || dy.shape().dtype != call.dtype || dy.shape().device != call.device)
     refuse("conv_wgrad: grad does not have the sizes, dtype and device of conv's output");
   const Ints strides = gradient_strides(weight);
-  const Operands operands(call, &input, &grad);
-  const ConvPlan plan =
-      select(Direction::kWgrad, operands.problem(), call.device, settings_for(kernel, Direction::kWgrad));
-  if (plan.row) {
-    stack[0] = result(run_wgrad(plan, call, operands, weight_size, strides));
-    return;
+  dy.prefer(layout_of(call));
+  x.prefer(layout_of(call));
+  Tensor out = weight_gradient(call, x, dy, weight_size, strides, settings_for(kernel, Direction::kWgrad));
+  if (!out) {
+    const Tensor like = empty_strided(weight.dim, weight.sizes, strides.values, weight.dtype, weight.device);
+    const bool mask[3] = {false, true, false};
+    out = with_strides(native_backward(grad, input, like, nullptr, geometry, mask).weight, strides);
   }
-  const Tensor like = empty_strided(weight.dim, weight.sizes, strides.values, weight.dtype, weight.device);
-  const bool mask[3] = {false, true, false};
-  stack[0] = result(with_strides(native_backward(grad, input, like, nullptr, geometry, mask).weight, strides));
+  stack[0] = result(std::move(out));
 }
 
 void boxed_conv_bias_grad(StableIValue* stack, uint64_t, uint64_t) {
-  const Tensor grad = Arguments(stack).tensor();
-  const Shape shape = shape_of(grad);
-  Call call;
-  call.channels_last = suggests_channels_last(shape);
-  call.device = shape.device;
-  if (shape.dim < 3 || shape.dim > 5 || !dtype_of(shape.dtype, &call.problem.dtype))
+  const Tensor grad = Arguments(stack, "T").tensor();
+  Operand dy(grad);
+  DType dtype;
+  if (dy.shape().dim < 3 || dy.shape().dim > 5 || !dtype_of(dy.shape().dtype, &dtype))
     refuse("conv_bias_grad: grad is not a batch of float16, bfloat16, float32 or float64 images");
-  stack[0] = result(run_bias_grad(grad, call));
+  dy.prefer(suggests_channels_last(dy.shape()) ? Layout::kNhwc : Layout::kNchw);
+  stack[0] = result(run_bias_grad(dy, dtype));
 }
 
 Direction direction_named(const std::string& name) {
@@ -175,22 +147,8 @@ Direction direction_named(const std::string& name) {
   refuse("direction='" + name + "' is not one of fprop, dgrad, wgrad");
 }
 
-/// The call a set of extents stands for, with activations dense in the weight's or the input's format.
-struct Abstract {
-  Call call;
-  ConvProblem problem;
-};
-Abstract abstract_call(const Shape& input, const Shape& weight, const Geometry& geometry, Direction direction) {
-  Abstract a;
-  if (const char* reason = understand(input, weight, nullptr, geometry, &a.call)) refuse(reason);
-  a.call.direction = direction;
-  a.problem = a.call.problem;
-  a.problem.x_layout = a.problem.y_layout = a.call.channels_last ? Layout::kNhwc : Layout::kNchw;
-  return a;
-}
-
 void boxed_conv_pack(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack);
+  Arguments next(stack, "Tlvlllvss");
   const Tensor weight = next.tensor();
   const Ints input_size = next.ints();
   const bool channels_last = next.boolean();
@@ -200,63 +158,55 @@ void boxed_conv_pack(StableIValue* stack, uint64_t, uint64_t) {
   const Ints strides = dense_strides(input_size, channels_last);
   const Shape weight_shape = shape_of(weight);
   const Shape input{input_size.count, input_size.values, strides.values, weight_shape.dtype, weight_shape.device};
-  Abstract a = abstract_call(input, weight_shape, geometry, direction);
-  const ConvPlan plan = select(direction, a.problem, a.call.device, settings_for(kernel, direction));
-  Tensor packed = plan.row && direction != Direction::kWgrad ? pack_weight(plan, a.call, weight) : Tensor();
+  Call call;
+  if (const char* reason = read_call(input, weight_shape, nullptr, geometry, &call)) refuse(reason);
+  const ConvPlan plan =
+      select(direction, problem_of(call, nullptr, nullptr), call.device, settings_for(kernel, direction));
+  Tensor packed;
+  if (plan.row && direction != Direction::kWgrad && !call.device.cuda) packed = pack_weight(plan, call, weight);
   const int64_t none = 0, one = 1;
   stack[0] =
       result(packed ? std::move(packed) : empty_strided(1, &none, &one, aoti_torch_dtype_uint8(), weight_shape.device));
 }
 
 void boxed_conv_choice(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack);
+  Arguments next(stack, "TTlllvs");
   const Tensor input = next.tensor(), weight = next.tensor();
-  Geometry geometry = read_geometry(next);
+  const Geometry geometry = read_geometry(next);
   const Direction direction = direction_named(next.string());
-  const Shape input_shape = shape_of(input), weight_shape = shape_of(weight);
+  Operand x(input);
   Call call;
-  if (const char* reason = understand(input_shape, weight_shape, nullptr, geometry, &call)) {
+  if (const char* reason = read_call(x.shape(), shape_of(weight), nullptr, geometry, &call)) {
     stack[0] = result(std::string("torch: ") + reason);
     return;
   }
-  const Operands operands(call, &input, nullptr);
+  x.prefer(layout_of(call));
+  const ConvProblem problem = problem_of(call, &x, nullptr);
   const Settings current = settings();
-  const ConvPlan plan = select(direction, operands.problem(), call.device, current);
+  const ConvPlan plan = select(direction, problem, call.device, current);
   stack[0] = result(plan.row ? std::string(plan.row->name)
-                             : "torch: no kernel is known to win" +
-                                   reasons(direction, operands.problem(), call.device, current));
+                             : "torch: no kernel is known to win" + reasons(direction, problem, call.device, current));
 }
 
 void boxed_short_conv(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack);
+  Arguments next(stack, "TTtv");
   const Tensor input = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
-  stack[0] = result(convolution(input, weight, bias, geometry_of(next.integer()), settings()));
+  stack[0] = result(convolution(input, weight, bias, geometry_of(next.integer()), Extras(), settings()));
 }
 
 void boxed_conv_packed(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack);
+  Arguments next(stack, "TTtvvvv");
   const Tensor input = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
   const Geometry& geometry = geometry_of(next.integer());
-  const int64_t cache = next.integer();
-  next.boolean();  // frozen
-  const int64_t version = next.integer();
-  Call call;
-  const Shape bias_shape = bias ? shape_of(bias) : Shape();
-  if (!understand(shape_of(input), shape_of(weight), bias ? &bias_shape : nullptr, geometry, &call)) {
-    const Operands operands(call, geometry.transposed ? nullptr : &input, geometry.transposed ? &input : nullptr);
-    if (const ConvPlan plan = select(call.direction, operands.problem(), call.device, settings()); plan.row) {
-      const auto packed = cached_packed(cache, version, plan, call, weight);
-      Extras extras;
-      if (packed) extras.packed = packed_data(*packed);
-      stack[0] = result(run_forward(plan, call, operands, weight, bias, extras));
-      return;
-    }
-  }
-  stack[0] = result(native_convolution(input, weight, bias, geometry));
+  Extras extras;
+  extras.cache.id = next.integer();
+  extras.cache.frozen = next.boolean();
+  extras.cache.version = next.integer();
+  stack[0] = result(convolution(input, weight, bias, geometry, extras, settings()));
 }
 
 void boxed_conv_backward(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack);
+  Arguments next(stack, "TTTvv");
   const Tensor grad = next.tensor(), input = next.tensor(), weight = next.tensor();
   const Geometry& geometry = geometry_of(next.integer());
   const int64_t bits = next.integer();
@@ -286,7 +236,9 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
         ", str direction=\"fprop\", str kernel_name=\"\") -> Tensor");
   m.def("conv_choice(Tensor input, Tensor weight, " FASTCONV_GEOMETRY ", str direction=\"fprop\") -> str");
   m.def("_conv(Tensor input, Tensor weight, Tensor? bias, int geometry) -> Tensor");
-  m.def("_conv_packed(Tensor input, Tensor weight, Tensor? bias, int geometry, int cache, bool frozen, int version) -> Tensor");
+  m.def(
+      "_conv_packed(Tensor input, Tensor weight, Tensor? bias, int geometry, int cache, bool frozen, int version) "
+      "-> Tensor");
   m.def("_conv_backward(Tensor grad, Tensor input, Tensor weight, int geometry, int mask) -> (Tensor, Tensor, Tensor)");
 }
 

@@ -1,8 +1,11 @@
 // Weights packed once and used while they are unchanged.
 //
-// A packed weight is a tensor of bytes: a header that names the row and what it was made for, then what the row's
-// `pack` wrote. A layer's cache (its number is an argument of fastconv::_conv_packed) holds one for each row that the
-// layer's calls have chosen.
+// A packed weight is a tensor of bytes: a header that names the row and all that the layout depends on, then what the
+// row's `pack` wrote. A layer's cache (its number is an argument of fastconv::_conv_packed) holds one for each header
+// that the layer's calls asked for, all of one content of the weight.
+//
+// The content decides: a fingerprint of the whole weight is taken at each call, whoever changed it and by whatever way.
+// The caller may say that the weight is frozen: then the weight's address, strides and version decide.
 #pragma once
 
 #include <memory>
@@ -19,12 +22,9 @@ const ConvRow* row_of_packed(const Tensor& packed, const ConvProblem& problem, D
 /// What the row reads.
 const void* packed_data(const Tensor& packed);
 
-/// The packed weight of a cache for `plan`, made now if the weight is another than at the last call: other memory,
-/// sizes or strides, or another `version` (torch's counter of in-place changes). Null where the row packs nothing.
-///
-/// The pointer is good as long as the caller holds the result. The cache keeps the weight's memory alive, so that its
-/// address cannot come back with another weight in it.
-std::shared_ptr<const Tensor> cached_packed(int64_t cache, int64_t version, const ConvPlan& plan, const Call& call,
+/// The packed weight of a cache for `plan`, made now if it has none of this content. Null where the row packs nothing.
+/// The pointer is good as long as the caller holds the result.
+std::shared_ptr<const Tensor> cached_packed(const CacheRef& cache, const ConvPlan& plan, const Call& call,
                                             const Tensor& weight);
 
 }  // namespace fastconv::binding

@@ -1,5 +1,7 @@
 #include "torch/problem.h"
 
+#include <algorithm>
+
 namespace fastconv::binding {
 namespace {
 
@@ -87,7 +89,14 @@ Shape shape_of(const Tensor& tensor) {
   return {tensor.dim(), tensor.sizes(), tensor.strides(), tensor.dtype(), tensor.device()};
 }
 
+bool has_sizes(const Shape& shape, const Ints& sizes) {
+  return shape.dim == sizes.count && std::equal(shape.sizes, shape.sizes + shape.dim, sizes.values);
+}
+
 Ints sizes_of(const Shape& shape) {
+  if (shape.dim > Ints::kMax)
+    throw std::runtime_error("fastconv: a tensor of " + std::to_string(shape.dim) + " axes is no operand of a " +
+                             "convolution, which has at most three spatial axes");
   Ints sizes;
   sizes.count = shape.dim;
   for (int64_t d = 0; d < shape.dim; ++d) sizes.values[d] = shape.sizes[d];
@@ -98,7 +107,7 @@ bool suggests_channels_last(const Shape& shape) {
   return (shape.dim == 4 || shape.dim == 5) && strides_like_channels_last(shape.sizes, shape.strides, shape.dim);
 }
 
-const char* understand(const Shape& input, const Shape& weight, const Shape* bias, Geometry g, Call* call) {
+const char* read_call(const Shape& input, const Shape& weight, const Shape* bias, Geometry g, Call* call) {
   ConvProblem& p = call->problem;
   if (!dtype_of(input.dtype, &p.dtype)) return "the dtype is not one of float64, float32, bfloat16, float16";
   if (weight.dtype != input.dtype || (bias && bias->dtype != input.dtype)) return "the operands' dtypes differ";

@@ -23,9 +23,11 @@ struct Shape {
   Device device;
 };
 Shape shape_of(const Tensor& tensor);
+/// Throws where there are more axes than Ints holds.
 Ints sizes_of(const Shape& shape);
+bool has_sizes(const Shape& shape, const Ints& sizes);
 
-/// A convolution of aten, understood: `problem` has the roles of fprop, so that a transposed convolution's input is
+/// What a convolution of aten asks for: `problem` has the roles of fprop, so that a transposed convolution's input is
 /// the problem's y and its direction dgrad. The activations' layouts are left to the caller.
 struct Call {
   ConvProblem problem;
@@ -39,7 +41,7 @@ struct Call {
 
 /// Null where fastconv can compute the call; else the reason in words: the arguments are invalid, or unusual enough to
 /// be left to torch (integers, complex numbers, extents of zero). `bias` may be null.
-const char* understand(const Shape& input, const Shape& weight, const Shape* bias, Geometry geometry, Call* call);
+const char* read_call(const Shape& input, const Shape& weight, const Shape* bias, Geometry geometry, Call* call);
 
 /// The layouts an activation can be read in as it lies, of which `preferred` wins; false where it has to be copied.
 bool dense_layout(const Shape& shape, Layout preferred, Layout* layout);

@@ -1,14 +1,13 @@
 #include "torch/run.h"
 
-#include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
-#include <torch/csrc/stable/ops.h>
-
 #include <algorithm>
+#include <vector>
 
 #include "conv/cuda/conv.h"
 #include "core/cpu/parallel.h"
 #include "core/half.h"
 #include "torch/guest.h"
+#include "torch/native.h"
 
 namespace fastconv::binding {
 namespace {
@@ -34,9 +33,6 @@ void torch_run(int64_t tasks, void (*body)(void*, int64_t), void* context) {
       },
       &all));
 }
-
-/// Whether 16 bytes can be loaded at once, as the CUDA kernels do.
-bool is_aligned(const Tensor& tensor) { return reinterpret_cast<uintptr_t>(tensor.data()) % 16 == 0; }
 
 /// A vector of one number per channel in the accumulation type, converted where it is stored in less.
 class ChannelVector {
@@ -89,194 +85,113 @@ class ChannelVector {
 };
 
 /// On torch's current stream, with a workspace that torch's allocator gives out again in the order of that stream.
-void run_on_gpu(const ConvPlan& plan, const ConvProblem& problem, ConvArgs args, const Device& device) {
+bool run_on_gpu(const ConvPlan& plan, const ConvProblem& problem, ConvArgs args, const Device& device) {
   if constexpr (kHasCuda) {
     const OnDevice scope(device);
     const int64_t bytes = static_cast<int64_t>(cuda_workspace(plan, problem, args)), one = 1;
     Tensor workspace;
     if (bytes) {
-      workspace = empty_strided(1, &bytes, &one, aoti_torch_dtype_uint8(), device);
+      if (!try_empty_strided(1, &bytes, &one, aoti_torch_dtype_uint8(), device, &workspace)) return false;
       args.workspace = workspace.data();
     }
     args.stream = current_stream(device.index);
     run_cuda(plan, problem, args);
   }
+  return true;
 }
 
-void run_or_throw(const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args, const Device& device) {
+bool run_on(const Device& device, const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args) {
   note_kernel(plan.row->direction, plan.row);
-  if (device.cuda) return run_on_gpu(plan, problem, args, device);
-  if (!run(plan, problem, args))
-    throw std::runtime_error(std::string("fastconv: no memory for the workspace of '") + plan.row->name + "' on " +
-                             encode(problem));
+  return device.cuda ? run_on_gpu(plan, problem, args, device) : run(plan, problem, args);
 }
-
-/// Null for an absent tensor, as the C functions want it.
-AtenTensorHandle* optional(AtenTensorHandle* handle) { return *handle ? handle : nullptr; }
 
 }  // namespace
 
 void use_torch_threads() { set_thread_pool({torch_threads, torch_run}); }
 
-Operands::Operands(const Call& call, const Tensor* x, const Tensor* y) : problem_(call.problem), given_{x, y} {
-  const Layout result = call.channels_last ? Layout::kNhwc : Layout::kNchw;
-  problem_.x_layout = problem_.y_layout = result;
-  if (x) x_ = place(*x, &problem_.x_layout);
-  if (y) y_ = place(*y, &problem_.y_layout);
-}
-
-const void* Operands::place(const Tensor& tensor, Layout* layout) {
-  const Shape shape = shape_of(tensor);
-  if (dense_layout(shape, *layout, layout))
-    return !shape.device.cuda || is_aligned(tensor) ? tensor.data() : keep(clone(tensor));
-  // Channels last needs four axes or five; a 1-d operand is copied as it stands.
-  if (shape.dim == 3) *layout = Layout::kNchw;
-  Tensor dense = contiguous(tensor, *layout == Layout::kNhwc);
-  return keep(shape.device.cuda && !is_aligned(dense) ? clone(dense) : std::move(dense));
-}
-
-const void* Operands::keep(Tensor copy) {
-  copies_[count_] = std::move(copy);
-  return copies_[count_++].data();
-}
-
-Tensor run_forward(const ConvPlan& plan, const Call& call, const Operands& operands, const Tensor& weight,
-                   const Tensor& bias, const Extras& extras) {
-  const ConvProblem& problem = operands.problem();
+Tensor run_forward(const ConvPlan& plan, const ConvProblem& problem, const Call& call, Operand& source,
+                   const Tensor& weight, const Tensor& bias, const Extras& extras, const void* packed) {
+  const bool fprop = plan.row->direction == Direction::kFprop, on_gpu = call.device.cuda;
   const Ints strides = dense_strides(call.output_sizes, call.channels_last);
   Tensor out =
       empty_strided(call.output_sizes.count, call.output_sizes.values, strides.values, call.dtype, call.device);
   if (is_guest(*plan.row)) {
     note_kernel(plan.row->direction, plan.row);
-    const bool fprop = plan.row->direction == Direction::kFprop;
-    run_guest_forward(plan, fprop ? operands.x_tensor() : operands.y_tensor(), weight, bias, extras, out);
+    run_guest_forward(plan, source.tensor(), weight, bias, extras, out);
     return out;
   }
   const ChannelVector scale(extras.scale, problem.dtype), shift(bias, problem.dtype);
-  Tensor residual_copy;
-  ConvArgs args;
-  args.x = operands.x();
-  args.dy = operands.y();
-  Tensor weight_copy;
-  if (call.device.cuda && !is_aligned(weight)) weight_copy = clone(weight);
+  Tensor residual_copy, weight_copy;
+  if (on_gpu && !is_aligned(weight)) weight_copy = clone(weight);
   const Tensor& w = weight_copy ? weight_copy : weight;
+  ConvArgs args;
+  (fprop ? args.x : args.dy) = source.data();
   args.w = filter_of(w.data(), w.strides(), problem, call.spatial);
   args.out = out.data();
   args.epilogue.scale = scale.data();
   args.epilogue.shift = shift.data();
   args.epilogue.activation = extras.activation;
-  args.packed = extras.packed;
+  args.packed = packed;
   if (extras.residual) {
-    const Shape shape = shape_of(extras.residual);
-    const Layout wanted = call.channels_last ? Layout::kNhwc : Layout::kNchw;
     Layout layout;
-    const bool usable = !call.device.cuda || is_aligned(extras.residual);
-    if (usable && dense_layout(shape, wanted, &layout) && layout == wanted) {
-      args.epilogue.residual = extras.residual.data();
-    } else {
-      residual_copy = contiguous(extras.residual, call.channels_last);
-      if (call.device.cuda && !is_aligned(residual_copy)) residual_copy = clone(residual_copy);
-      args.epilogue.residual = residual_copy.data();
-    }
+    const bool lies_right = dense_layout(shape_of(extras.residual), layout_of(call), &layout) &&
+                            layout == layout_of(call) && (!on_gpu || is_aligned(extras.residual));
+    if (!lies_right) residual_copy = dense(extras.residual, call.channels_last);
+    args.epilogue.residual = (lies_right ? extras.residual : residual_copy).data();
   }
-  run_or_throw(plan, problem, args, call.device);
-  return out;
+  return run_on(call.device, plan, problem, args) ? std::move(out) : Tensor();
 }
 
-Tensor run_wgrad(const ConvPlan& plan, const Call& call, const Operands& operands, const Ints& sizes,
-                 const Ints& strides) {
+Tensor run_wgrad(const ConvPlan& plan, const ConvProblem& problem, const Call& call, Operand& x, Operand& dy,
+                 const Ints& sizes, const Ints& strides) {
   Tensor out = empty_strided(sizes.count, sizes.values, strides.values, call.dtype, call.device);
   if (is_guest(*plan.row)) {
     note_kernel(Direction::kWgrad, plan.row);
-    run_guest_wgrad(plan, operands.x_tensor(), operands.y_tensor(), out);
+    run_guest_wgrad(plan, x.tensor(), dy.tensor(), out);
     return out;
   }
   ConvArgs args;
-  args.x = operands.x();
-  args.dy = operands.y();
-  args.w = filter_of(out.data(), strides.values, operands.problem(), call.spatial);
-  run_or_throw(plan, operands.problem(), args, call.device);
-  return out;
+  args.x = x.data();
+  args.dy = dy.data();
+  args.w = filter_of(out.data(), strides.values, problem, call.spatial);
+  return run_on(call.device, plan, problem, args) ? std::move(out) : Tensor();
 }
 
-/// torch's sum over all axes but the second: in float32 for 16-bit numbers, in a fixed order.
-Tensor sum_pixels(const Tensor& grad) {
-  AtenTensorHandle handle;
-  check(aoti_torch_new_tensor_handle(grad.get(), &handle));
-  std::vector<int64_t> axes = {0};
-  for (int64_t d = 2; d < grad.dim(); ++d) axes.push_back(d);
-  const torch::stable::Tensor sum = torch::stable::sum(torch::stable::Tensor(handle), axes);
-  AtenTensorHandle out;
-  check(aoti_torch_new_tensor_handle(sum.get(), &out));
-  return Tensor(out);
-}
-
-Tensor run_bias_grad(const Tensor& grad, const Call& call) {
-  const Shape shape = shape_of(grad);
-  if (shape.device.cuda) return sum_pixels(grad);
+Tensor run_bias_grad(Operand& grad, DType dtype) {
+  const Shape& shape = grad.shape();
+  if (shape.device.cuda) return sum_pixels(grad.tensor());
   // A problem whose y is `grad`: all that the sum looks at.
-  Call sum;
-  sum.channels_last = call.channels_last;
-  ConvProblem& p = sum.problem;
-  p.dtype = call.problem.dtype;
+  ConvProblem p;
+  p.dtype = dtype;
+  p.y_layout = grad.layout();
   p.N = shape.sizes[0];
   p.K = shape.sizes[1];
-  p.Q = 1;
   for (int64_t d = 2; d < shape.dim; ++d) p.Q *= shape.sizes[d];
-  const Operands operands(sum, nullptr, &grad);
   const int64_t one = 1;
   Tensor out = empty_strided(1, &p.K, &one, shape.dtype, shape.device);
-  bias_grad(operands.problem(), operands.y(), out.data());
+  bias_grad(p, grad.data(), out.data());
   return out;
 }
 
-Ints gradient_strides(const Shape& weight) {
-  const Ints sizes = sizes_of(weight);
-  Ints strides = sizes;
-  for (int64_t d = 0; d < weight.dim; ++d) strides.values[d] = weight.strides[d];
+bool is_dense(const Shape& shape) {
   // Axis after axis, the next is the one whose stride is the number of elements so far.
   int64_t next = 1;
   bool placed[Ints::kMax] = {};
-  for (int64_t step = 0; step < weight.dim; ++step) {
+  for (int64_t step = 0; step < shape.dim; ++step) {
     int64_t axis = 0;
-    while (axis < weight.dim && (placed[axis] || (sizes[axis] != 1 && strides[axis] != next))) ++axis;
-    if (axis == weight.dim) return dense_strides(sizes, false);
+    while (axis < shape.dim && (placed[axis] || (shape.sizes[axis] != 1 && shape.strides[axis] != next))) ++axis;
+    if (axis == shape.dim) return false;
     placed[axis] = true;
-    next *= sizes[axis];
+    next *= shape.sizes[axis];
   }
+  return true;
+}
+
+Ints gradient_strides(const Shape& weight) {
+  Ints strides = sizes_of(weight);
+  if (!is_dense(weight)) return dense_strides(strides, false);
+  std::copy_n(weight.strides, weight.dim, strides.values);
   return strides;
-}
-
-Tensor native_convolution(const Tensor& input, const Tensor& weight, const Tensor& bias, const Geometry& g) {
-  note_kernel(g.transposed ? Direction::kDgrad : Direction::kFprop, nullptr);
-  AtenTensorHandle bias_handle = bias.get(), out;
-  check(aoti_torch_cpu_convolution(input.get(), weight.get(), optional(&bias_handle), g.stride.values, g.stride.count,
-                                   g.padding.values, g.padding.count, g.dilation.values, g.dilation.count, g.transposed,
-                                   g.output_padding.values, g.output_padding.count, g.groups, &out));
-  return Tensor(out);
-}
-
-Tensor with_strides(Tensor tensor, const Ints& strides) {
-  const Shape shape = shape_of(tensor);
-  if (std::equal(shape.strides, shape.strides + shape.dim, strides.values)) return tensor;
-  Tensor copy = empty_strided(shape.dim, shape.sizes, strides.values, shape.dtype, shape.device);
-  check(aoti_torch_copy_(copy.get(), tensor.get(), 0));
-  return copy;
-}
-
-Gradients native_backward(const Tensor& grad, const Tensor& input, const Tensor& weight, const Ints* bias_sizes,
-                          const Geometry& g, const bool (&mask)[3]) {
-  if (mask[0]) note_kernel(g.transposed ? Direction::kFprop : Direction::kDgrad, nullptr);
-  if (mask[1]) note_kernel(Direction::kWgrad, nullptr);
-  const int64_t* sizes = bias_sizes ? bias_sizes->values : nullptr;
-  const int32_t wanted[3] = {mask[0], mask[1], mask[2]};
-  AtenTensorHandle out[3] = {};
-  const OnDevice scope(grad.device());
-  check(aoti_torch_cpu_convolution_backward(
-      grad.get(), input.get(), weight.get(), bias_sizes ? &sizes : nullptr, bias_sizes ? bias_sizes->count : 0,
-      g.stride.values, g.stride.count, g.padding.values, g.padding.count, g.dilation.values, g.dilation.count,
-      g.transposed, g.output_padding.values, g.output_padding.count, g.groups, wanted, 3, &out[0], &out[1], &out[2]));
-  return {Tensor(out[0]), Tensor(out[1]), Tensor(out[2])};
 }
 
 }  // namespace fastconv::binding

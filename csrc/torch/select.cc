@@ -1,5 +1,7 @@
 #include "torch/select.h"
 
+#include <cstddef>
+#include <cstring>
 #include <stdexcept>
 
 #include "torch/guest.h"
@@ -16,12 +18,24 @@ struct Entry {
 };
 constexpr size_t kEntries = 256;
 thread_local Entry entries[kEntries];
+thread_local int64_t choices = 0;
 
+/// Every field counts: each has an odd factor of its own, so that the products do not wait for each other.
 size_t place_of(const ConvProblem& p, int64_t key) {
-  const int64_t fields[] = {p.N, p.C, p.H, p.W, p.K, p.S, p.Q, p.stride_w, p.dilation_w, p.groups, key};
-  uint64_t hash = 0;
-  for (int64_t field : fields) hash = (hash ^ static_cast<uint64_t>(field)) * 0x9E3779B97F4A7C15u;
-  return hash >> 56;
+  constexpr size_t kNumbers = offsetof(ConvProblem, dtype) / sizeof(int64_t);
+  static_assert(kNumbers * sizeof(int64_t) + 3 <= sizeof(ConvProblem) && sizeof(ConvProblem) < (kNumbers + 2) * 8,
+                "a field was added after the numbers: it has to count too");
+  int64_t numbers[kNumbers];
+  std::memcpy(numbers, &p, sizeof(numbers));
+  uint64_t factor = 0x9E3779B97F4A7C15u;
+  uint64_t hash = static_cast<uint64_t>(key * 64 + static_cast<int64_t>(p.dtype) * 4 +
+                                        static_cast<int64_t>(p.x_layout) * 2 + static_cast<int64_t>(p.y_layout));
+  hash *= factor;
+  for (const int64_t number : numbers) {
+    factor += 0xD1B54A32D192ED04u;  // even: the factor stays odd
+    hash += static_cast<uint64_t>(number) * factor;
+  }
+  return (hash ^ (hash >> 29)) * 0xBF58476D1CE4E5B9u >> 56;
 }
 static_assert(kEntries == 1 << 8);
 
@@ -63,15 +77,17 @@ ConvPlan select(Direction direction, const ConvProblem& problem, const Device& d
   if (entry.key != key || entry.problem != problem) {
     const ConvPlan own =
         choose(table_for(device, settings.allow_tf32), direction, problem, settings.precision, must_win);
-    entry.plan = preferred(direction, problem, device, settings, must_win, own);
-    entry.problem = problem;
-    entry.key = key;
+    ++choices;
+    const ConvPlan plan = preferred(direction, problem, device, settings, must_win, own);
+    entry = {problem, key, plan};
   }
   if (!entry.plan.row && !must_win)
     throw std::runtime_error("fastconv: no kernel takes " + encode(problem) + " (" + name_of(direction) +
                              "):" + reasons(direction, problem, device, settings));
   return entry.plan;
 }
+
+int64_t choices_made() { return choices; }
 
 const ConvRow* row_named(const std::string& name, Direction direction) {
   const ConvRow* row = find_row(name);

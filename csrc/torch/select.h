@@ -15,6 +15,9 @@ namespace fastconv::binding {
 ConvPlan select(Direction direction, const ConvProblem& problem, const Device& device, const Settings& settings,
                 bool must_run = false);
 
+/// How often this thread has asked the table: for tests.
+int64_t choices_made();
+
 /// The row of that name, of any device; throws with the nearest names where there is none.
 const ConvRow* row_named(const std::string& name, Direction direction);
 

@@ -3,9 +3,13 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
+#include <utility>
 
 #include "torch/api.h"
+#include "torch/error.h"
 #include "torch/rows.h"
+#include "torch/select.h"
 
 namespace fastconv::binding {
 namespace {
@@ -15,23 +19,47 @@ constexpr int kUnset = -1;
 std::atomic<bool> process_enabled{false};
 std::atomic<int> process_precision{static_cast<int>(Precision::kHigh)};
 std::atomic<bool> process_allow_tf32{false};
-std::atomic<const ConvRow*> process_kernel[3];
+std::atomic<const ConvRow*> process_kernel[kDirections];
 
 /// kUnset and null where the thread follows the process.
 struct Scope {
   int enabled = kUnset;
   int precision = kUnset;
-  const ConvRow* kernel[3] = {};
+  const ConvRow* kernel[kDirections] = {};
 };
 thread_local Scope scope;
-thread_local const ConvRow* last_kernel[3];
+thread_local const ConvRow* last_kernel[kDirections];
 
 bool read_fallback() {
   const char* value = std::getenv("FASTCONV_FALLBACK");
   return value && !std::strcmp(value, "error");
 }
 
+int checked_precision(int precision) {
+  if (precision < 0 || precision > static_cast<int>(Precision::kFast))
+    throw std::runtime_error("fastconv: " + std::to_string(precision) + " is no precision");
+  return precision;
+}
+
+void check_direction(int direction) {
+  if (direction < 0 || direction >= kDirections)
+    throw std::runtime_error("fastconv: " + std::to_string(direction) + " is no direction of a convolution");
+}
+
+/// The row of that index, null for -1; throws unless it computes the direction.
+const ConvRow* row_for(int direction, int index) {
+  check_direction(direction);
+  const ConvRow* row = row_at(index);
+  if (index >= 0 && !row) throw std::runtime_error("fastconv: no kernel has the index " + std::to_string(index));
+  if (row && static_cast<int>(row->direction) != direction)
+    throw std::runtime_error(std::string("fastconv: kernel '") + row->name + "' computes " + name_of(row->direction) +
+                             ", not " + name_of(static_cast<Direction>(direction)));
+  return row;
+}
+
 }  // namespace
+
+bool scope_is_open() { return scope.enabled != kUnset; }
 
 bool enabled() {
   const int own = scope.enabled;
@@ -44,7 +72,7 @@ Settings settings() {
   s.precision = static_cast<Precision>(scope.precision == kUnset ? process_precision.load(std::memory_order_relaxed)
                                                                  : scope.precision);
   s.allow_tf32 = process_allow_tf32.load(std::memory_order_relaxed);
-  for (int i = 0; i < 3; ++i)
+  for (int i = 0; i < kDirections; ++i)
     s.kernel[i] = scope.kernel[i] ? scope.kernel[i] : process_kernel[i].load(std::memory_order_relaxed);
   return s;
 }
@@ -70,23 +98,26 @@ int fastconv_scope_enabled(int on) {
   return before;
 }
 
-void fastconv_set_precision(int precision) { process_precision = precision; }
+void fastconv_set_precision(int precision) {
+  guarded([&] { process_precision = checked_precision(precision); });
+}
 int fastconv_get_precision() { return static_cast<int>(settings().precision); }
 
 int fastconv_scope_precision(int precision) {
-  const int before = scope.precision;
-  scope.precision = precision;
-  return before;
+  return guarded(kUnset, [&] {
+    return std::exchange(scope.precision, precision == kUnset ? kUnset : checked_precision(precision));
+  });
 }
 
 int fastconv_has_cuda() { return kHasCuda; }
 void fastconv_set_allow_tf32(int on) { process_allow_tf32 = on != 0; }
 
 int fastconv_find_kernel(const char* name, int* direction) {
-  const ConvRow* row = find_row(name);
-  if (!row) return -1;
-  *direction = static_cast<int>(row->direction);
-  return index_of(row);
+  return guarded(-1, [&] {
+    const ConvRow* row = find_row(name);
+    if (row) *direction = static_cast<int>(row->direction);
+    return index_of(row);
+  });
 }
 
 const char* fastconv_kernel_name(int index) {
@@ -94,18 +125,33 @@ const char* fastconv_kernel_name(int index) {
   return row ? row->name : nullptr;
 }
 
-void fastconv_set_kernel(int direction, int index) { process_kernel[direction] = row_at(index); }
-
-int fastconv_get_kernel(int direction) { return index_of(settings().kernel[direction]); }
-
-int fastconv_scope_kernel(int direction, int index) {
-  const ConvRow* before = scope.kernel[direction];
-  scope.kernel[direction] = row_at(index);
-  return index_of(before);
+void fastconv_set_kernel(int direction, int index) {
+  guarded([&] { process_kernel[direction] = row_for(direction, index); });
 }
 
-void fastconv_note_kernel(int direction, int index) { note_kernel(static_cast<Direction>(direction), row_at(index)); }
+int fastconv_get_kernel(int direction) {
+  return guarded(-1, [&] {
+    check_direction(direction);
+    return index_of(settings().kernel[direction]);
+  });
+}
+
+int fastconv_scope_kernel(int direction, int index) {
+  return guarded(-1, [&] {
+    const ConvRow* row = row_for(direction, index);
+    return index_of(std::exchange(scope.kernel[direction], row));
+  });
+}
+
+void fastconv_note_kernel(int direction, int index) {
+  guarded([&] { note_kernel(static_cast<Direction>(direction), row_for(direction, index)); });
+}
+
+int64_t fastconv_choices() { return choices_made(); }
 
 const char* fastconv_last_kernel(int direction) {
-  return last_kernel[direction] ? last_kernel[direction]->name : nullptr;
+  return guarded(static_cast<const char*>(nullptr), [&] {
+    check_direction(direction);
+    return last_kernel[direction] ? last_kernel[direction]->name : nullptr;
+  });
 }

@@ -35,6 +35,9 @@ Ints read_list(StableIValue value) {
   }
   torch_delete_list(list);
   check(code);
+  if (out.count > Ints::kMax)
+    throw std::runtime_error("fastconv: a list of " + std::to_string(out.count) + " numbers is too long for the " +
+                             "arguments of a convolution, which has at most three spatial axes");
   return out;
 }
 
@@ -44,11 +47,20 @@ void check(AOTITorchError code) {
   if (code) throw std::runtime_error(last_error());
 }
 
-Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype, const Device& device) {
+bool try_empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype, const Device& device,
+                       Tensor* out) {
   static const int32_t cpu = aoti_torch_device_type_cpu(), cuda = aoti_torch_device_type_cuda();
   AtenTensorHandle handle;
-  check(aoti_torch_empty_strided(dim, sizes, strides, dtype, device.cuda ? cuda : cpu, device.index, &handle));
-  return Tensor(handle);
+  if (aoti_torch_empty_strided(dim, sizes, strides, dtype, device.cuda ? cuda : cpu, device.index, &handle))
+    return false;
+  *out = Tensor(handle);
+  return true;
+}
+
+Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype, const Device& device) {
+  Tensor out;
+  check(try_empty_strided(dim, sizes, strides, dtype, device, &out) ? AOTI_TORCH_SUCCESS : AOTI_TORCH_FAILURE);
+  return out;
 }
 
 Tensor clone(const Tensor& tensor) {
@@ -57,21 +69,44 @@ Tensor clone(const Tensor& tensor) {
   return Tensor(handle);
 }
 
-Tensor contiguous(const Tensor& tensor, bool channels_last) {
-  const int32_t format = !channels_last      ? aoti_torch_memory_format_contiguous_format()
-                         : tensor.dim() == 5 ? aoti_torch_memory_format_channels_last_3d()
-                                             : aoti_torch_memory_format_channels_last();
-  AtenTensorHandle input;
-  check(aoti_torch_new_tensor_handle(tensor.get(), &input));
-  StableIValue stack[2] = {torch::stable::detail::from(input), torch::stable::detail::from(format)};
-  check(torch_call_dispatcher("aten::contiguous", "", stack, TORCH_ABI_VERSION));
-  return Tensor(to<AtenTensorHandle>(stack[0]));
+bool Tensor::is_on_cpu() const {
+  int32_t type = 0;
+  check(aoti_torch_get_device_type(handle_, &type));
+  return type == aoti_torch_device_type_cpu();
 }
 
-Tensor Arguments::tensor() { return Tensor(to<AtenTensorHandle>(*next_++)); }
+void* torch_symbol(const char* name, const char* library) {
+  if (void* found = dlsym(RTLD_DEFAULT, name)) return found;
+  void* loaded = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+  return loaded ? dlsym(loaded, name) : nullptr;
+}
+
+StableIValue Arguments::take() {
+  ++types_;
+  return *next_++;
+}
+
+Arguments::~Arguments() {
+  while (*types_) {
+    switch (*types_) {
+      case 'T': tensor(); break;
+      case 't':
+        if (const auto handle = to<std::optional<AtenTensorHandle>>(take())) Tensor{*handle};
+        break;
+      case 'l': torch_delete_list(to<StableListHandle>(take())); break;
+      case 'm':
+        if (const auto list = to<std::optional<StableListHandle>>(take())) torch_delete_list(*list);
+        break;
+      case 's': torch_delete_string(to<StringHandle>(take())); break;
+      default: take();
+    }
+  }
+}
+
+Tensor Arguments::tensor() { return Tensor(to<AtenTensorHandle>(take())); }
 
 Tensor Arguments::optional_tensor() {
-  const auto handle = to<std::optional<AtenTensorHandle>>(*next_++);
+  const auto handle = to<std::optional<AtenTensorHandle>>(take());
   if (!handle) return Tensor();
   Tensor tensor(*handle);
   bool defined = false;
@@ -79,18 +114,18 @@ Tensor Arguments::optional_tensor() {
   return defined ? std::move(tensor) : Tensor();
 }
 
-Ints Arguments::ints() { return read_list<int64_t>(*next_++); }
+Ints Arguments::ints() { return read_list<int64_t>(take()); }
 
 bool Arguments::optional_ints(Ints* out) {
-  const auto list = to<std::optional<StableListHandle>>(*next_++);
+  const auto list = to<std::optional<StableListHandle>>(take());
   if (!list) return false;
   *out = read_list<int64_t>(torch::stable::detail::from(*list));
   return true;
 }
 
-Ints Arguments::list_of_booleans() { return read_list<bool>(*next_++); }
-int64_t Arguments::integer() { return to<int64_t>(*next_++); }
-bool Arguments::boolean() { return to<bool>(*next_++); }
+Ints Arguments::list_of_booleans() { return read_list<bool>(take()); }
+int64_t Arguments::integer() { return to<int64_t>(take()); }
+bool Arguments::boolean() { return to<bool>(take()); }
 
 StableIValue result_or_undefined(Tensor tensor) {
   if (tensor) return result(std::move(tensor));
@@ -106,7 +141,7 @@ StableIValue result(const std::string& text) {
 }
 
 std::string Arguments::string() {
-  const auto handle = to<StringHandle>(*next_++);
+  const auto handle = to<StringHandle>(take());
   size_t length = 0;
   const char* text = nullptr;
   AOTITorchError code = torch_string_length(handle, &length);

@@ -58,6 +58,8 @@ class Tensor {
     return value;
   }
   Device device() const { return device_of(handle_); }
+  /// Whether the CPU can read its memory, in a library of any kind.
+  bool is_on_cpu() const;
   void* data() const {
     void* value;
     check(aoti_torch_get_data_ptr(handle_, &value));
@@ -70,12 +72,12 @@ class Tensor {
 
 /// An uninitialised tensor; `dtype` is torch's number.
 Tensor empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype, const Device& device);
+/// False where memory is not to be had.
+bool try_empty_strided(int64_t dim, const int64_t* sizes, const int64_t* strides, int32_t dtype, const Device& device,
+                       Tensor* out);
 /// A copy of a dense tensor with its strides.
 Tensor clone(const Tensor& tensor);
-/// `tensor` dense in its order of axes, or channels last; the tensor itself where it already is.
-Tensor contiguous(const Tensor& tensor, bool channels_last);
-
-/// A list of up to kMax integers: one per spatial axis, or the sizes of a tensor.
+/// A list of up to kMax integers: one per spatial axis, or the sizes of a tensor. What makes one throws for more.
 struct Ints {
   static constexpr int64_t kMax = 8;
   int64_t count = 0;
@@ -84,10 +86,15 @@ struct Ints {
   bool operator==(const Ints&) const = default;
 };
 
-/// Takes one argument after another off a boxed kernel's stack, with the ownership that goes with it.
+/// Takes one argument after another off a boxed kernel's stack, with the ownership that goes with it. What was not
+/// taken when an exception flies is given back.
 class Arguments {
  public:
-  explicit Arguments(StableIValue* stack) : next_(stack) {}
+  /// `types` has a letter for each argument: T a tensor, t an optional one, l a list, m an optional list, s a string,
+  /// v any plain value.
+  Arguments(StableIValue* stack, const char* types) : next_(stack), types_(types) {}
+  Arguments(const Arguments&) = delete;
+  ~Arguments();
   Tensor tensor();
   /// Empty for None and for a tensor that is undefined.
   Tensor optional_tensor();
@@ -103,14 +110,20 @@ class Arguments {
   }
 
  private:
+  StableIValue take();
   Ints list_of_booleans();
   StableIValue* next_;
+  const char* types_;
 };
 
 inline StableIValue result(Tensor tensor) { return torch::stable::detail::from(tensor.release()); }
 StableIValue result(const std::string& text);
 /// None on the other side of the dispatcher where `tensor` is empty.
 StableIValue result_or_undefined(Tensor tensor);
+
+/// torch's own function of this name, in `library`; null where this torch has none. Python loads torch's libraries
+/// where not all others see their symbols.
+void* torch_symbol(const char* name, const char* library);
 
 /// torch's number for the dtype and back. `dtype_of` is false for what fastconv has no kernels for.
 bool dtype_of(int32_t torch_dtype, DType* out);

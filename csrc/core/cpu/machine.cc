@@ -12,10 +12,13 @@ namespace {
 Target detect() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  // All that cmake/isa.cmake lets the compiler use.
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+    return Target::kCpu;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw"))
     return Target::kAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Target::kAvx2;
+  return Target::kAvx2;
 #endif
   return Target::kCpu;
 }
@@ -53,7 +56,7 @@ const char* why_not(Target target) {
   if (target > Target::kAvx512) return "it runs on a GPU";
   if (target > choice().detected)
     return target == Target::kAvx512 ? "this processor has no AVX-512 (f, vl, dq, bw)"
-                                     : "this processor has no AVX2 and FMA";
+                                     : "this processor has no AVX2, FMA and F16C";
   if (target > choice().allowed) return "masked off by the environment variable FASTCONV_CPU_ISA";
   return nullptr;
 }

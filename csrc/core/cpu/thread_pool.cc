@@ -1,5 +1,7 @@
 #include "core/cpu/thread_pool.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -13,9 +15,11 @@ namespace {
 
 class Workers {
  public:
-  ~Workers() { resize(1); }
+  explicit Workers(int threads) : threads_(threads) {}
 
-  void resize(int threads) {
+  /// Ends the workers; from then on calls run on their own threads. Workers come with the first call that wants them.
+  void retire() {
+    const std::lock_guard one_at_a_time(running_);
     {
       std::lock_guard lock(mutex_);
       stop_ = true;
@@ -24,18 +28,20 @@ class Workers {
     wake_.notify_all();
     for (std::thread& worker : workers_) worker.join();
     workers_.clear();
-    stop_ = false;
-    threads_ = threads;
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i, seen = round_.load()] { loop(i, seen); });
   }
 
   int threads() const { return threads_; }
 
   void run(int64_t tasks, void (*body)(void*, int64_t), void* context) {
-    if (workers_.empty() || inside) {
+    // A caller that finds the workers busy with another's work, or is one of them, does its own.
+    std::unique_lock mine(running_, std::defer_lock);
+    if (threads_ == 1 || inside || !mine.try_lock() || stop_) {
       for (int64_t task = 0; task < tasks; ++task) body(context, task);
       return;
     }
+    while (static_cast<int>(workers_.size()) < threads_ - 1)
+      workers_.emplace_back(
+          [this, i = static_cast<int>(workers_.size()) + 1, seen = round_.load()] { loop(i, seen); });
     {
       std::lock_guard lock(mutex_);
       body_ = body, context_ = context, tasks_ = tasks;
@@ -77,26 +83,47 @@ class Workers {
 
   static thread_local bool inside;
   std::vector<std::thread> workers_;
-  std::mutex mutex_;
+  std::mutex running_, mutex_;
   std::condition_variable wake_;
   std::atomic<uint64_t> round_{0};
   std::atomic<int> busy_{0};
   std::atomic<bool> stop_{false};
-  int threads_ = 1;
+  const int threads_;
   int64_t tasks_ = 0;
   void (*body_)(void*, int64_t) = nullptr;
   void* context_ = nullptr;
 };
 
 thread_local bool Workers::inside = false;
-Workers workers;
+
+/// The pool in use. Pools are retired, not destroyed: a caller may be on its way into one, also at the process's end.
+struct Pool {
+  std::atomic<Workers*> workers{nullptr};
+  void become(Workers* next) {
+    if (Workers* before = workers.exchange(next)) before->retire();
+  }
+  ~Pool() {
+    if (Workers* last = workers.load()) last->retire();
+  }
+};
+Pool pool;
+
+/// A child of a fork has none of the workers, and their locks as the fork found them: it leaves the old ones alone,
+/// and what it needs of them, it makes anew.
+void begin_anew_in_child() {
+  if (const Workers* lost = pool.workers.load()) pool.workers = new Workers(lost->threads());
+}
 
 }  // namespace
 
 void use_threads(int threads) {
-  workers.resize(threads);
-  set_thread_pool({[] { return workers.threads(); }, [](int64_t tasks, void (*body)(void*, int64_t),
-                                                        void* context) { workers.run(tasks, body, context); }});
+  static const int registered = pthread_atfork(nullptr, nullptr, begin_anew_in_child);
+  (void)registered;
+  pool.become(new Workers(threads));
+  set_thread_pool({[] { return pool.workers.load()->threads(); },
+                   [](int64_t tasks, void (*body)(void*, int64_t), void* context) {
+                     pool.workers.load()->run(tasks, body, context);
+                   }});
 }
 
 }  // namespace fastconv
