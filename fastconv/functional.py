@@ -123,9 +123,11 @@ def convolution(
                 ):
                     return apply_short(input, weight, bias, known[0])
                 number = known[0].number
-                if cache is not None and on_cpu and not weight.is_inference():
+                if cache is not None and on_cpu:
+                    frozen = cache.frozen
+                    version = weight._version if frozen else 0
                     out: Tensor = _packed_conv(
-                        input, weight, bias, number, cache.id, cache.frozen, weight._version
+                        input, weight, bias, number, cache.id, frozen, version
                     )
                     return out
                 out = _short_conv(input, weight, bias, number)
