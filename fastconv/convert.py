@@ -114,7 +114,7 @@ def freeze(model: torch.nn.Module) -> list[str]:
     if _native.lib is None:  # no kernel packs
         return []
     for _, layer in layers:
-        layer._pack_cache = PackCache(frozen=True)
+        layer._pack_cache = PackCache(frozen=not layer.weight.is_inference())
     return [name for name, _ in layers]
 
 

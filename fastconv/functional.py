@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,6 +47,7 @@ _TORCH: dict[int, Callable[..., Tensor]] = {
     -2: F.conv_transpose2d,
     -3: F.conv_transpose3d,
 }
+_DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
 # Calls that got through, so that the next one is looked up and sent. The key is the kind of the call
@@ -76,10 +78,12 @@ def _of_torch(
     """torch's own function. Arguments at their defaults are left out: torch's errors list what it
     was given.
     """
-    given: dict[str, Any] = {"stride": stride, "padding": padding, "output_padding": output_padding}
-    given |= {"groups": groups, "dilation": dilation}
-    defaults = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
-    kept = {k: v for k, v in given.items() if not (type(v) is int and v == defaults[k])}
+    given: dict[str, Any] = {"stride": stride, "padding": padding}
+    if kind > 0:
+        given |= {"dilation": dilation, "groups": groups}
+    else:
+        given |= {"output_padding": output_padding, "groups": groups, "dilation": dilation}
+    kept = {k: v for k, v in given.items() if not (type(v) is int and v == _DEFAULTS[k])}
     if bias is not None:
         kept = {"bias": bias, **kept}
     return _TORCH[kind](input, weight, **kept)
@@ -119,9 +123,11 @@ def convolution(
                 ):
                     return apply_short(input, weight, bias, known[0])
                 number = known[0].number
-                if cache is not None and on_cpu and not weight.is_inference():
+                if cache is not None and on_cpu:
+                    frozen = cache.frozen
+                    version = weight._version if frozen else 0
                     out: Tensor = _packed_conv(
-                        input, weight, bias, number, cache.id, cache.frozen, weight._version
+                        input, weight, bias, number, cache.id, frozen, version
                     )
                     return out
                 out = _short_conv(input, weight, bias, number)
@@ -139,7 +145,12 @@ def convolution(
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool)
+    """Whether torch takes the value for an integer: NumPy's are, True and 1.0 are not."""
+    return isinstance(value, (int, torch.SymInt, np.integer)) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _tuple(value: Any, axes: int, least: int) -> tuple[int, ...] | None:
@@ -152,7 +163,7 @@ def _tuple(value: Any, axes: int, least: int) -> tuple[int, ...] | None:
         value = tuple(value) * axes
     if len(value) != axes or not all(_is_int(v) and v >= least for v in value):
         return None
-    return tuple(value)
+    return tuple(map(_plain, value))
 
 
 def _same_padding(weight: Tensor, dilation: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -222,7 +233,7 @@ def _general(
     extra_rows = _tuple(output_padding, axes, 0)
     if pads is None or extra_rows is None:
         return _of_torch(*arguments)
-    geometry = Geometry(steps, pads, gaps, groups)
+    geometry = Geometry(steps, pads, gaps, _plain(groups))
     try:
         if kind > 0:
             out = conv(x, weight, bias, geometry)
