@@ -5,6 +5,7 @@ grows with the image, not with stride, padding or dilation.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -123,8 +124,8 @@ def test_far_outside_the_image(x, w, kwargs) -> None:
 def test_a_transposed_convolution_far_outside_the_image(groups: int) -> None:
     for kwargs in (
         {"padding": 5000, "dilation": 5000},
-        {"padding": 995, "stride": 1000},
-        {"padding": 495, "stride": 1000, "dilation": 500},
+        {"padding": 498, "stride": 1000},
+        {"padding": 995, "stride": 1000, "dilation": 500},
     ):
         compare(
             F.conv_transpose2d, (1, 16, 2, 3), (16, 16 // groups, 3, 3), groups=groups, **kwargs
@@ -149,6 +150,7 @@ def test_a_step_that_leads_nowhere(groups: int, last: int) -> None:
         compare(F.conv2d, x, w, like, **kwargs, **group)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kernel", RUNNABLE, ids=lambda k: k.name)
 def test_time_does_not_grow_with_what_lies_outside(kernel: registry.Kernel) -> None:
     """A stride of thousands or a dilation of thousands against the same ten times less."""
@@ -160,15 +162,24 @@ def test_time_does_not_grow_with_what_lies_outside(kernel: registry.Kernel) -> N
             near, far = (
                 ConvProblem.decode("n1_" + channels.format(form.format(n))) for n in (30, 3000)
             )
-            if not near.y_elements or core.why_not(kernel.name, far.encode()) is not None:
-                continue
-            if core.why_not(kernel.name, near.encode()) is not None:
+            if far.y_elements > 10**5 or any(
+                core.why_not(kernel.name, str(p)) for p in (near, far)
+            ):
                 continue
             times = [seconds(kernel, p) for p in (near, far)]
             assert times[1] < 20 * times[0] + 1e-3, f"{kernel.name} on {far}: {times}"
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = core.num_threads()
+    core.set_threads(1)
+    yield
+    core.set_threads(before)
+
+
 def seconds(kernel: registry.Kernel, p: ConvProblem) -> float:
+    """Of this thread's own time, which neighbours do not lengthen."""
     data = inputs.operands(p, integers=False)
     x, dy = (
         inputs.to_layout(inputs.to_bits(values, p.dtype), layout)
@@ -179,7 +190,7 @@ def seconds(kernel: registry.Kernel, p: ConvProblem) -> float:
     run = getattr(core, kernel.direction)
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.thread_time()
         run(kernel.name, p.encode(), *operands)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.thread_time() - start)
     return best
