@@ -13,6 +13,7 @@ from fastconv.words import PRECISIONS
 
 __all__ = ["get_precision", "last_kernel", "precision", "set_precision", "tell_tf32", "use"]
 
+
 def _find(name: str) -> tuple[int, int]:
     """The row's slot and index. Raises ValueError, with names near it, where there is none."""
     state = _native.state

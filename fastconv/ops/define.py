@@ -108,6 +108,8 @@ _library.define(
     "_external_conv(Tensor source, Tensor weight, Tensor? bias, Tensor? scale, Tensor? residual, "
     "Tensor(a!) out, str problem, str kernel, str activation) -> ()"
 )
-_library.define("_external_conv_wgrad(Tensor x, Tensor dy, Tensor(a!) out, str problem, str kernel) -> ()")
+_library.define(
+    "_external_conv_wgrad(Tensor x, Tensor dy, Tensor(a!) out, str problem, str kernel) -> ()"
+)
 _library.impl("_external_conv", _external_conv, "CompositeExplicitAutograd")
 _library.impl("_external_conv_wgrad", _external_conv_wgrad, "CompositeExplicitAutograd")
