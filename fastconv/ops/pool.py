@@ -192,9 +192,9 @@ def avg_pool2d(input: Tensor, pooling: Pooling) -> Tensor:
     ):
         try:
             listed = pooling.listed()
-            if way == OP or not (torch.is_grad_enabled() and input.requires_grad):
-                if way != FUNCTION:
-                    return _op(input, *listed)  # type: ignore[no-any-return]
+            recorded = torch.is_grad_enabled() and input.requires_grad
+            if way == OP or (way == SHORT and not recorded):
+                return _op(input, *listed)  # type: ignore[no-any-return]
             return _AvgPool.apply(input, listed)  # type: ignore[no-any-return]
         except (RuntimeError, TypeError) as error:
             if torch.compiler.is_compiling() or str(error).startswith("fastconv:"):
