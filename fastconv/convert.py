@@ -15,7 +15,9 @@ from fastconv.nn.leaf import pass_for_torchs
 __all__ = ["Report", "convert", "freeze", "revert", "unfreeze"]
 
 #: Ours for each of torch's, of every family.
-_OURS = {theirs: ours for family in nn.FAMILIES.values() for theirs, ours in family.OURS.items()}
+_OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
+    theirs: ours for family in nn.FAMILIES.values() for theirs, ours in family.OURS.items()
+}
 _TORCHS = {ours: theirs for theirs, ours in _OURS.items()}
 
 

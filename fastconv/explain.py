@@ -99,7 +99,8 @@ def _watch(model: nn.Module, level: str, found: list[Layer]) -> None:
 
     for name, module in model.named_modules():
         for family, kind in FAMILIES.items():
-            if isinstance(module, tuple(kind.OURS)):
+            layers: tuple[type[nn.Module], ...] = tuple(kind.OURS)
+            if isinstance(module, layers):
                 watch(name, module, family)
 
 

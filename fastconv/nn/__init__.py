@@ -1,6 +1,6 @@
 """Layers with torch's constructors and `state_dict`, on fastconv's kernels."""
 
-from types import ModuleType
+from typing import Any
 
 from fastconv.nn import conv, pool
 from fastconv.nn.conv import (
@@ -25,4 +25,4 @@ __all__ = [
 
 #: A file for each family that has layers: `OURS`, torch's class to ours, and what `fastconv.explain`
 #: asks of a module, `direction_of` and `problem_of`.
-FAMILIES: dict[str, ModuleType] = {"conv": conv, "pool": pool}
+FAMILIES: dict[str, Any] = {"conv": conv, "pool": pool}

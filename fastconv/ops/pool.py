@@ -133,18 +133,18 @@ class _AvgPool(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        return _AvgPoolBackward.apply(dy, *ctx.saved_tensors, ctx.pooling), None
+        return _apply_backward(dy, *ctx.saved_tensors, ctx.pooling), None
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor, *_: None) -> Tensor:
-        return _AvgPool.apply(dx, ctx.pooling)  # type: ignore[no-any-return]
+        return _apply(dx, ctx.pooling)
 
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, pooling: Pooling
     ) -> tuple[Tensor, int]:
         assert in_dims[0] is not None
-        folded = _AvgPool.apply(x.movedim(in_dims[0], 0).flatten(0, 1), pooling)
+        folded = _apply(x.movedim(in_dims[0], 0).flatten(0, 1), pooling)
         return folded.unflatten(0, (info.batch_size, -1)), 0
 
 
@@ -160,14 +160,14 @@ class _AvgPoolBackward(Function):
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
-        return _AvgPool.apply(ddx, ctx.pooling), None, None
+        return _apply(ddx, ctx.pooling), None, None
 
     @staticmethod
     def jvp(ctx: Any, dy: Tensor | None, *_: Any) -> Tensor:
         (x,) = ctx.saved_tensors
         if dy is None:
             return torch.zeros_like(x)
-        return _AvgPoolBackward.apply(dy, x, ctx.pooling)  # type: ignore[no-any-return]
+        return _apply_backward(dy, x, ctx.pooling)
 
     @staticmethod
     def vmap(
@@ -177,8 +177,12 @@ class _AvgPoolBackward(Function):
             t = t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
             return t.flatten(0, 1)
 
-        dx = _AvgPoolBackward.apply(folded(dy, in_dims[0]), folded(x, in_dims[1]), pooling)
+        dx = _apply_backward(folded(dy, in_dims[0]), folded(x, in_dims[1]), pooling)
         return dx.unflatten(0, (info.batch_size, -1)), 0
+
+
+_apply: Callable[..., Tensor] = _AvgPool.apply
+_apply_backward: Callable[..., Tensor] = _AvgPoolBackward.apply
 
 
 def avg_pool2d(input: Tensor, pooling: Pooling) -> Tensor:
@@ -195,7 +199,7 @@ def avg_pool2d(input: Tensor, pooling: Pooling) -> Tensor:
             recorded = torch.is_grad_enabled() and input.requires_grad
             if way == OP or (way == SHORT and not recorded):
                 return _op(input, *listed)  # type: ignore[no-any-return]
-            return _AvgPool.apply(input, listed)  # type: ignore[no-any-return]
+            return _apply(input, listed)
         except (RuntimeError, TypeError) as error:
             if torch.compiler.is_compiling() or str(error).startswith("fastconv:"):
                 raise
