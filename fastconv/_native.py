@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import functools
 import mmap
 import os
 import threading
@@ -22,7 +21,6 @@ __all__ = [
     "library_path",
     "serves",
     "set_answers",
-    "slot",
     "state",
     "uninstall",
     "why_not",
@@ -156,19 +154,6 @@ def _load() -> None:
 _load()
 #: Who keeps the settings: the library, or its stand-in.
 state: Any = PureState() if lib is None else lib
-
-
-@functools.cache
-def slot(family: str, direction: str) -> int:
-    """The number of a family's direction, by which kernels are named and noted.
-
-    Raises:
-        ValueError: where there is none.
-    """
-    number = int(state.fastconv_slot(family.encode(), direction.encode()))
-    if number < 0:
-        raise ValueError(f"direction is {direction!r}, which the family {family!r} does not have")
-    return number
 
 
 _FAILED, _INTERRUPTED = -3, -4  # answers that are none: see FastconvPrefer in csrc/torch/api.h

@@ -14,7 +14,7 @@ class _Thread(threading.local):
     def __init__(self) -> None:
         self.enabled = _UNSET
         self.precision = _UNSET
-        self.kernel: dict[int, int] = {}
+        self.kernel: dict[int, int] = {}  # by slot, as `last`
         self.last: dict[int, int] = {}
 
 
@@ -24,8 +24,8 @@ class PureState:
     def __init__(self) -> None:
         self._rows: list[tuple[bytes, int]] = []
         self._enabled, self._precision = 0, 1
-        self._kernel: dict[int, int] = {}
         self._slots: dict[tuple[bytes, bytes], int] = {}
+        self._kernel: dict[int, int] = {}
         self._thread = _Thread()
 
     def fastconv_set_enabled(self, on: int) -> None:
@@ -56,9 +56,9 @@ class PureState:
         return len(self._rows) - 1
 
     def fastconv_find_kernel(self, name: bytes, slot: Any) -> int:
-        for index, (known, way) in enumerate(self._rows):
+        for index, (known, own) in enumerate(self._rows):
             if known == name:
-                slot._obj.value = way
+                slot._obj.value = own
                 return index
         return -1
 

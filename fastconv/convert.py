@@ -18,6 +18,7 @@ __all__ = ["Report", "convert", "freeze", "revert", "unfreeze"]
 _OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
     theirs: ours for family in nn.FAMILIES.values() for theirs, ours in family.OURS.items()
 }
+_KNOWN: tuple[type[torch.nn.Module], ...] = tuple(_OURS)
 _TORCHS = {ours: theirs for theirs, ours in _OURS.items()}
 
 
@@ -61,7 +62,7 @@ def convert(model: torch.nn.Module) -> Report:
             module.__class__ = ours
             pass_for_torchs(module)
             report.swapped.append(name)
-        elif isinstance(module, tuple(_OURS)) and type(module) not in _TORCHS:
+        elif isinstance(module, _KNOWN) and type(module) not in _TORCHS:
             report.left[name] = _why_left(module)
     return report
 

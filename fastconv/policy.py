@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 
 from fastconv import _cuda, _native, python_rows
+from fastconv.slots import slot
 from fastconv.words import PRECISIONS
 
 __all__ = ["get_precision", "last_kernel", "precision", "set_precision", "tell_tf32", "use"]
@@ -17,10 +18,10 @@ __all__ = ["get_precision", "last_kernel", "precision", "set_precision", "tell_t
 def _find(name: str) -> tuple[int, int]:
     """The row's slot and index. Raises ValueError, with names near it, where there is none."""
     state = _native.state
-    slot = ctypes.c_int()
-    index = state.fastconv_find_kernel(name.encode(), ctypes.byref(slot))
+    own = ctypes.c_int()
+    index = state.fastconv_find_kernel(name.encode(), ctypes.byref(own))
     if index < 0 and python_rows.register():  # from now on the table has Triton's rows too
-        index = state.fastconv_find_kernel(name.encode(), ctypes.byref(slot))
+        index = state.fastconv_find_kernel(name.encode(), ctypes.byref(own))
     if index < 0:
         names: list[str] = []
         while (row := state.fastconv_kernel_name(len(names))) is not None:
@@ -31,7 +32,7 @@ def _find(name: str) -> tuple[int, int]:
             )
         near = difflib.get_close_matches(name, names, 3, 0.5) or names
         raise ValueError(f"no kernel is named {name!r}; the nearest are: {', '.join(near)}")
-    return slot.value, index
+    return own.value, index
 
 
 @contextlib.contextmanager
@@ -47,34 +48,35 @@ def use(*names: str) -> Iterator[None]:
     state = _native.state
     before: list[tuple[int, int]] = []
     try:
-        for slot, index in rows:
-            before.append((slot, state.fastconv_scope_kernel(slot, index)))
+        for own, index in rows:
+            before.append((own, state.fastconv_scope_kernel(own, index)))
         yield
     finally:
-        for slot, index in reversed(before):
-            state.fastconv_scope_kernel(slot, index)
+        for own, index in reversed(before):
+            state.fastconv_scope_kernel(own, index)
 
 
 def last_kernel(direction: str, family: str = "conv") -> str | None:
-    """The kernel that this thread's last call of "fprop", "dgrad" or "wgrad" of a family ran on.
+    """The kernel that this thread's last call of "fprop", "dgrad" or "wgrad" ran on.
 
-    None where it ran on torch's, or where there was no call yet.
+    None where it ran on torch's, or where there was no call yet. Raises ValueError for a direction
+    that the family does not have.
     """
-    name = _native.state.fastconv_last_kernel(_native.slot(family, direction))
+    name = _native.state.fastconv_last_kernel(slot(family, direction))
     return None if name is None else str(name.decode())
 
 
 def named_kernel(direction: str, family: str = "conv") -> str | None:
     """The kernel that holds for this thread by `use` or FASTCONV_KERNEL."""
     state = _native.state
-    name = state.fastconv_kernel_name(state.fastconv_get_kernel(_native.slot(family, direction)))
+    name = state.fastconv_kernel_name(state.fastconv_get_kernel(slot(family, direction)))
     return None if name is None else str(name.decode())
 
 
 def note_kernel(direction: str, name: str | None, family: str = "conv") -> None:
     """Says which kernel a call ran on that the op library did not see."""
     index = -1 if name is None else _find(name)[1]
-    _native.state.fastconv_note_kernel(_native.slot(family, direction), index)
+    _native.state.fastconv_note_kernel(slot(family, direction), index)
 
 
 def _level(name: str) -> int:

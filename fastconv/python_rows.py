@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import functools
 
-from fastconv import _native, _triton, families, plan
+from fastconv import _native, _triton, families, plan, slots
 from fastconv.words import NUMERICS, PRECISIONS
 
 __all__ = ["announce", "register"]
@@ -29,16 +29,6 @@ def _why_not(name: str, on_cuda: bool, problem: str) -> str | None:
     return choice.why_not(row, families.decode(problem))
 
 
-def _direction(slot: int) -> str:
-    """The direction of a slot of any family."""
-    return next(
-        direction
-        for family in families.all()
-        for direction in family.directions
-        if _native.slot(family.name, direction) == slot
-    )
-
-
 def _prefer(
     problem: str, slot: int, precision: int, allow_tf32: int, must_win: int, own: bytes
 ) -> int:
@@ -48,7 +38,7 @@ def _prefer(
     before = own.decode() or None
     p = families.decode(problem)
     name = plan.preferred(
-        _direction(slot),
+        slots.direction(slot),
         p,
         PRECISIONS[precision],
         bool(allow_tf32),
@@ -69,7 +59,7 @@ def register() -> dict[str, int]:
     """The index of each row in the table of names, which has them from now on."""
     return {
         row.name: _native.state.fastconv_add_external(
-            row.name.encode(), _native.slot(row.family, row.direction), NUMERICS.index(row.numerics)
+            row.name.encode(), slots.slot(row.family, row.direction), NUMERICS.index(row.numerics)
         )
         for row in _triton.rows()
     }

@@ -36,7 +36,7 @@ ORDER = (
     "words", "problem_text", "problem",
     "_version", "_files", "_cuda", "_pure_state", "_native",
     "tensors", "reference", "testing", "testing.reference", "testing.tolerance",
-    "families.record", "families.*", "families",
+    "families.record", "families.*", "families", "slots",
     "_tables", "plans", "testing.inputs", "testing.shapes",
     "triton.launch", "triton.row", "triton.*", "triton.[fdw]*_*_n*", "triton",
     "triton.heuristics", "triton.choice", "triton.call", "triton.aot",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import functools
 from typing import Any
 
@@ -11,20 +11,11 @@ from torch.nn.functional import conv2d
 
 import fastconv
 from fastconv.bench.onnx import Node
-from fastconv.bench.part import Goal, Operands, Part, Task
-from fastconv.bench.peers import OURS, WITH_GRADIENTS, Peer, Prepared, Regime
-from fastconv.problem import DIRECTIONS, ConvProblem
-from fastconv.tensors import DTYPES
-from fastconv.testing import tolerance
-
-_TYPES = {name: dtype for dtype, name in DTYPES.items()}
-
-GROUPS = {
-    "networks": ("resnet18", "resnet50", "vgg16", "mobilenetv2", "resnext50"),
-    "figures": (
-        "dense3x3", "deep3x3", "dilated", "pointwise", "stem", "depthwise", "grouped", "training",
-    ),
-}  # fmt: skip
+from fastconv.bench.part import Goal, Operands, Peer, Prepared, Regime, Task
+from fastconv.bench.parts import enabled_inference, of_family
+from fastconv.bench.peers import OURS, WITH_GRADIENTS
+from fastconv.families.conv import FAMILY
+from fastconv.problem import ConvProblem
 
 GOALS = (
     Goal("dense 3x3", r"dense3x3\.", 2.5, 1.6),
@@ -39,19 +30,6 @@ GOALS = (
     Goal("training: grouped", r"training\.g32", 2.5),
     Goal("training: 1x1", r"training\.1x1", 1.4),
 )
-
-
-def operands(problem: ConvProblem, seed: int = 0) -> Operands:
-    """``x`` [N,C,H,W], ``w`` [K,C/groups,R,S] and ``dy`` [N,K,P,Q] of a 2-d problem, seeded."""
-    p = problem
-    random = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return (torch.rand(shape, generator=random) * 2 - 1).to(_TYPES[p.dtype])
-
-    x = draw(p.N, p.C, p.H, p.W)
-    w, dy = draw(p.K, p.C_per_group, p.R, p.S), draw(p.N, p.K, p.P, p.Q)
-    return Operands(p, {"x": x, "w": w, "dy": dy})
 
 
 def _geometry(p: ConvProblem) -> tuple[list[int], list[int], list[int]]:
@@ -144,12 +122,6 @@ def node(o: Operands) -> Node | str:
     return Node("Conv", attributes, o["x"], {"w": o["w"]}, o["dy"].shape)
 
 
-@contextlib.contextmanager
-def _enabled_inference() -> Any:
-    with torch.inference_mode(), fastconv.enabled():
-        yield
-
-
 def field(task: Task, regime: Regime) -> list[Peer]:
     """Inference takes a layer of ours whose weight is packed once, or torch's function enabled;
     training the latter, with gradients on.
@@ -160,20 +132,14 @@ def field(task: Task, regime: Regime) -> list[Peer]:
         return [ours, *(Peer(name, "torch", make, WITH_GRADIENTS) for name, make in eager.items())]
     peers = [Peer(name, "torch", make) for name, make in eager.items()]
     if regime == "unpacked":
-        return [Peer(OURS, "torch", _channels_last, _enabled_inference), *peers]
+        return [Peer(OURS, "torch", _channels_last, enabled_inference), *peers]
     return [Peer(OURS, "torch", _module), *peers, Peer("oneDNN prepacked", "torch", _prepacked)]
 
 
-PART = Part(
-    name="conv",
-    problem=ConvProblem,
-    directions=DIRECTIONS,
-    groups=GROUPS,
+PART = dataclasses.replace(
+    of_family(FAMILY),
     goals=GOALS,
-    operands=operands,
     torch_call=torch_call,
-    bound=tolerance.real,
-    flops=lambda problem, task: problem.flops * (3 if task == "step" else 1),
     field=field,
     node=node,
     module=module,

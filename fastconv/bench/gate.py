@@ -8,20 +8,19 @@ from typing import Any
 import torch
 
 from fastconv.bench.part import Operands, Part, Task
-from fastconv.problem import Direction
 
 
 class WrongAnswerError(Exception):
     """A result is outside its tolerance: no time is reported for it."""
 
 
-def parts(part: Part, result: Any, task: Task) -> dict[Direction, torch.Tensor]:
+def parts(part: Part, result: Any, task: Task) -> dict[str, torch.Tensor]:
     """A call's result by direction."""
     results = result if task == "step" else (result,)
     return dict(zip(part.directions_of(task), results, strict=True))
 
 
-def wanted(part: Part, operands: Operands, task: Task) -> dict[Direction, torch.Tensor]:
+def wanted(part: Part, operands: Operands, task: Task) -> dict[str, torch.Tensor]:
     """The same numbers in float64, by PyTorch."""
     result = part.torch_call(operands.map(torch.Tensor.double), task).result()
     return {each: t.detach() for each, t in parts(part, result, task).items()}
@@ -33,8 +32,8 @@ def error(have: torch.Tensor, want: torch.Tensor) -> float:
 
 
 def check(
-    name: str, part: Part, problem: Any, result: Mapping[Direction, torch.Tensor],
-    want: Mapping[Direction, torch.Tensor], numerics: Mapping[Direction, str],
+    name: str, part: Part, problem: Any, result: Mapping[str, torch.Tensor],
+    want: Mapping[str, torch.Tensor], numerics: Mapping[str, str],
 ) -> float:  # fmt: skip
     """The largest relative error of a result.
 

@@ -119,7 +119,7 @@ def _gate(
     want = gate.wanted(part, operands, task)
     with fastconv.enabled():
         prepared.call()
-        kernel = last_kernel(task)
+        kernel = last_kernel(task, part.name)
         if kernel is not None:
             numerics = registry.find(kernel).numerics
         else:

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import Any, Literal
 
 import torch
 
-from fastconv.problem import Direction
+from fastconv.bench.onnx import Node
+from fastconv.bench.timing import Call, Entry, Scope
+from fastconv.problem_text import Problem
 from fastconv.testing.tolerance import Tolerance
-
-if TYPE_CHECKING:
-    from fastconv.bench.onnx import Node
-    from fastconv.bench.peers import Peer, Prepared, Regime
 
 #: A direction, or forward and backward together.
 Task = Literal["fprop", "dgrad", "wgrad", "step"]
 TASKS: tuple[Task, ...] = ("fprop", "dgrad", "wgrad", "step")
-
-
-class Problem(Protocol):
-    """A layer's problem record; hashable."""
-
-    @property
-    def dtype(self) -> str: ...
-
-    @property
-    def N(self) -> int: ...
-
-    def encode(self) -> str: ...
-
-    def replace(self, **changes: int | str) -> Self: ...
+Regime = Literal["packed", "unpacked"]
+REGIMES: tuple[Regime, ...] = ("packed", "unpacked")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +37,48 @@ class Operands:
     def to(self, memory_format: torch.memory_format = torch.contiguous_format) -> Operands:
         """The same numbers in another memory format, in memory of their own."""
         return self.map(lambda t: t.clone(memory_format=memory_format))
+
+
+def _itself(result: Any) -> Any:
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A layer made ready: all that a user does once is done.
+
+    Attributes:
+        call: what is timed; operands and functions are bound in it.
+        read: the layer's output, from what the call returned; not timed.
+        alive: what must live as long as the call.
+    """
+
+    call: Call
+    read: Callable[[Any], Any] = _itself
+    alive: tuple[Any, ...] = ()
+
+    def result(self) -> Any:
+        """The output of one call."""
+        return self.read(self.call())
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """One way to run a layer.
+
+    Attributes:
+        runtime: whose threads spin after a call; peers of one runtime need no pause between them.
+        make: the layer made ready, or why the peer has no such path.
+        scope: entered around the calls, not timed.
+    """
+
+    name: str
+    runtime: str
+    make: Callable[[Operands, Task], Prepared | str]
+    scope: Scope = torch.inference_mode
+
+    def entry(self, prepared: Prepared) -> Entry:
+        return Entry(self.name, self.runtime, prepared.call, self.scope, keeps=prepared)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,17 +111,17 @@ class Part:
     """
 
     name: str
-    problem: type[Any]
-    directions: tuple[Direction, ...]
+    problem: type[Problem]
+    directions: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
     goals: tuple[Goal, ...]
     operands: Callable[[Any, int], Operands]
     torch_call: Callable[[Operands, Task], Prepared]
-    bound: Callable[[Any, Direction, str], Tolerance]
+    bound: Callable[[Any, str, str], Tolerance]
     flops: Callable[[Any, Task], int]
     field: Callable[[Task, Regime], list[Peer]]
     node: Callable[[Operands], Node | str]
     module: Callable[[Operands], tuple[torch.nn.Module, torch.Tensor]]
 
-    def directions_of(self, task: Task) -> tuple[Direction, ...]:
+    def directions_of(self, task: Task) -> tuple[str, ...]:
         return self.directions if task == "step" else (task,)

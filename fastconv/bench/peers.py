@@ -8,61 +8,27 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-import torch
+from fastconv.bench.part import Operands, Part, Peer, Prepared, Regime, Task
+from fastconv.bench.timing import Scope
 
-from fastconv.bench.timing import Call, Entry, Scope
-
-if TYPE_CHECKING:
-    from fastconv.bench.part import Operands, Part, Task
-
-Regime = Literal["packed", "unpacked"]
-REGIMES: tuple[Regime, ...] = ("packed", "unpacked")
+__all__ = [
+    "ALL",
+    "COMPILE",
+    "ENGINES",
+    "NONE",
+    "OURS",
+    "WITH_GRADIENTS",
+    "Engine",
+    "Peer",
+    "Prepared",
+    "Regime",
+    "field",
+    "take_part",
+]
 
 OURS = "fastconv"
-
-
-def _itself(result: Any) -> Any:
-    return result
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A layer made ready: all that a user does once is done.
-
-    Attributes:
-        call: what is timed; operands and functions are bound in it.
-        read: the layer's output, from what the call returned; not timed.
-        alive: what must live as long as the call.
-    """
-
-    call: Call
-    read: Callable[[Any], Any] = _itself
-    alive: tuple[Any, ...] = ()
-
-    def result(self) -> Any:
-        """The output of one call."""
-        return self.read(self.call())
-
-
-@dataclasses.dataclass(frozen=True)
-class Peer:
-    """One way to run a layer.
-
-    Attributes:
-        runtime: whose threads spin after a call; peers of one runtime need no pause between them.
-        make: the layer made ready, or why the peer has no such path.
-        scope: entered around the calls, not timed.
-    """
-
-    name: str
-    runtime: str
-    make: Callable[[Operands, Task], Prepared | str]
-    scope: Scope = torch.inference_mode
-
-    def entry(self, prepared: Prepared) -> Entry:
-        return Entry(self.name, self.runtime, prepared.call, self.scope, keeps=prepared)
 
 
 @dataclasses.dataclass(frozen=True)

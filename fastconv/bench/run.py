@@ -12,7 +12,6 @@ from fastconv.bench import gate, machine, peers, tables, timing, workloads
 from fastconv.bench.part import Operands, Part, Task
 from fastconv.bench.workloads import Workload
 from fastconv.policy import last_kernel
-from fastconv.problem import Direction
 
 SCHEMA = 2
 
@@ -37,13 +36,13 @@ class Settings:
 
 def kernels_of(
     prepared: peers.Prepared, part: Part, task: Task
-) -> dict[Direction, str | None]:  # fmt: skip
+) -> dict[str, str | None]:  # fmt: skip
     """The kernel that ran each direction of a call; None where torch's own did."""
     prepared.call()
-    return {each: last_kernel(each) for each in part.directions_of(task)}
+    return {each: last_kernel(each, part.name) for each in part.directions_of(task)}
 
 
-def numerics_of(kernels: dict[Direction, str | None]) -> dict[Direction, str]:
+def numerics_of(kernels: dict[str, str | None]) -> dict[str, str]:
     """The class of each kernel; torch's are plain sums."""
     return {
         each: registry.find(name).numerics if name else "exact" for each, name in kernels.items()
@@ -64,11 +63,11 @@ class Contest:
     operands: Operands
     task: Task
     entries: list[timing.Entry] = dataclasses.field(default_factory=list)
-    kernels: dict[Direction, str | None] = dataclasses.field(default_factory=dict)
+    kernels: dict[str, str | None] = dataclasses.field(default_factory=dict)
     errors: dict[str, float] = dataclasses.field(default_factory=dict)
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def enter(self, peer: peers.Peer, want: dict[Direction, torch.Tensor]) -> None:
+    def enter(self, peer: peers.Peer, want: dict[str, torch.Tensor]) -> None:
         """Lets a peer take part.
 
         Raises:
@@ -96,21 +95,21 @@ class Contest:
         self.entries.append(peer.entry(prepared))
 
     def _check(
-        self, peer: peers.Peer, prepared: peers.Prepared, want: dict[Direction, torch.Tensor]
+        self, peer: peers.Peer, prepared: peers.Prepared, want: dict[str, torch.Tensor]
     ) -> float:
         result = gate.parts(self.part, prepared.result(), self.task)
         numerics = numerics_of(self.kernels)
         return gate.check(peer.name, self.part, self.operands.problem, result, want, numerics)
 
     def _error(
-        self, peer: peers.Peer, prepared: peers.Prepared, want: dict[Direction, torch.Tensor]
+        self, peer: peers.Peer, prepared: peers.Prepared, want: dict[str, torch.Tensor]
     ) -> float:
         """The peer's error: an engine's within what a Winograd kernel is allowed, torch's own as it
         is.
         """
         result = gate.parts(self.part, prepared.result(), self.task)
         if peer.name in peers.ENGINES:
-            numerics: dict[Direction, str] = dict.fromkeys(result, "winograd_f4")
+            numerics: dict[str, str] = dict.fromkeys(result, "winograd_f4")
             return gate.check(peer.name, self.part, self.operands.problem, result, want, numerics)
         return max(gate.error(have, want[each]) for each, have in result.items())
 

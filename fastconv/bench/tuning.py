@@ -9,38 +9,25 @@ from typing import Any
 
 import torch
 
-from fastconv import _cuda, _triton, tune
+from fastconv import _cuda, _triton, families, tune
 from fastconv.bench import machine, tables, workloads
 from fastconv.bench.workloads import Workload
-from fastconv.problem import ConvProblem, Direction
+from fastconv.problem import Direction
+from fastconv.problem_text import Problem
 
 Clock = Callable[[Callable[[], object]], float]
-
-#: What is wanted first, where time may run out: where torch's own kernels are farthest from the GPU's limits.
-_ORDER: tuple[Callable[[ConvProblem], bool], ...] = (
-    lambda p: p.is_depthwise,
-    lambda p: p.groups > 1,
-    lambda p: p.C <= 4,  # a stem
-    lambda p: p.dtype == "f32" and (p.R, p.S) == (3, 3),
-    lambda p: p.C < 64,
-)
-
-
-def _place(p: ConvProblem) -> int:
-    """The problem's place in the order: the first entry that it is one of."""
-    return next((i for i, is_one in enumerate(_ORDER) if is_one(p)), len(_ORDER))
 
 
 def jobs(
     sets: list[str], batch: int | None, dtype: str, directions: list[Direction]
 ) -> list[tuple[Direction, Workload]]:
     """What is measured, the most wanted first; a problem that several sets share comes once."""
-    found: dict[tuple[Direction, ConvProblem], Workload] = {}
+    found: dict[tuple[Direction, Problem], Workload] = {}
     for direction in directions:
         for work in workloads.workloads(sets, batch, dtype, direction):
             found.setdefault((direction, work.problem), work)
     every = [(direction, work) for (direction, _), work in found.items()]
-    return sorted(every, key=lambda job: _place(job[1].problem))
+    return sorted(every, key=lambda job: families.of(job[1].problem).place(job[1].problem))
 
 
 def _row(direction: Direction, work: Workload, clock: dict[str, Clock]) -> dict[str, Any]:

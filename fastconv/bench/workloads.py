@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from importlib import resources
 from typing import Any
 
 from fastconv.bench.part import TASKS, Goal, Part, Task
+from fastconv.bench.parts import part_of, parts
 from fastconv.testing import shapes
 
 __all__ = ["TASKS", "Task", "Workload", "goals", "groups", "part_of", "parts", "read_set",
            "set_names", "workloads"]  # fmt: skip
-
-#: The modules of this folder that export a family's ``PART``.
-_FAMILIES = ("conv",)
-
-
-def parts() -> list[Part]:
-    """Every family's part in the bench."""
-    return [importlib.import_module(f"fastconv.bench.{name}").PART for name in _FAMILIES]
-
-
-def part_of(problem: Any) -> Part:
-    """The part of the family whose problem it is."""
-    return next(part for part in parts() if type(problem) is part.problem)
 
 
 def groups() -> dict[str, tuple[str, ...]]:

@@ -200,5 +200,5 @@ FAMILY = Family(
     is_exact=_is_exact,
     why_not_torch=_why_not_torch,
     shapes=Shapes("pool.txt"),
-    sets=(),
+    sets={},
 )

@@ -93,7 +93,8 @@ class Family:
         is_exact: whether integer inputs give exact sums in the direction, where nothing overflows.
         why_not_torch: why torch has no kernel for the problem, None where it has.
         shapes: its shape files.
-        sets: its layer sets in ``fastconv/bench/sets``.
+        sets: its layer sets in ``fastconv/bench/sets``, by groups that ``--set`` knows.
+        place: the lower, the earlier tuning measures a problem, where time may run out.
     """
 
     name: str
@@ -106,7 +107,8 @@ class Family:
     is_exact: Callable[[Any, str], bool]
     why_not_torch: Callable[[Any], str | None]
     shapes: Shapes
-    sets: tuple[str, ...]
+    sets: Mapping[str, tuple[str, ...]]
+    place: Callable[[Any], int] = lambda p: 0
 
     @property
     def directions(self) -> tuple[str, ...]:
