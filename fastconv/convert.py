@@ -94,11 +94,12 @@ def _layers(model: torch.nn.Module) -> Iterator[tuple[str, Layer]]:
 def freeze(model: torch.nn.Module) -> list[str]:
     """Promises that the weights of `model`'s fastconv layers do not change from now on.
 
-    Nothing needs this promise: without it each call without gradients compares the weight with what
-    was packed, so that an answer is never of an old weight. With it the comparison is spared, and a
-    weight that changes all the same, in whatever way, may go unseen. `load_state_dict`, `.to()` and
-    the like are seen: what was packed is made anew. `train()`, `unfreeze` and copying a layer end the
-    promise. Parameters keep their `requires_grad`, and calls with gradients read the weight itself.
+    Nothing needs this promise: without it each call without gradients compares the weight's content
+    with what was packed, so that an answer is never of an old weight. With it the comparison is
+    spared. Updates that torch's version counter sees, another Parameter, `load_state_dict` and `.to()`
+    are noticed all the same; what may go unnoticed are changes through `weight.data`, NumPy, shared
+    memory or a fused optimizer. `train()`, `unfreeze` and copying a layer end the promise. Parameters
+    keep their `requires_grad`, and calls with gradients read the weight itself.
 
     Returns the names of the layers that are frozen now.
 

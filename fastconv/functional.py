@@ -53,9 +53,9 @@ _TORCH: dict[int, Callable[..., Tensor]] = {
 _DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
-# Calls that got through, so that the next one is looked up and sent. The key is the kind of the call
-# and the identities of the arguments as the caller holds them (1 == True == 1.0, and torch takes the
-# first alone); the entry keeps the arguments, so that no other object gets their identities.
+# Geometries by the arguments that they were given as. The key is the kind of the call and the
+# identities of the arguments as the caller holds them (1 == True == 1.0, and torch takes the first
+# alone); the entry keeps the arguments, so that no other object gets their identities.
 _known: dict[tuple[int, ...], tuple[Interned, tuple[Any, ...]]] = {}
 _MOST_KNOWN = 4096
 
@@ -114,8 +114,14 @@ def convolution(
         known = _known.get(
             (kind, id(stride), id(padding), id(dilation), id(groups), id(output_padding))
         )
-        if known is not None and input.dim() == (kind if kind > 0 else -kind) + 2:
-            on_cpu = input.is_cpu
+        if known is None:
+            known = _learn(kind, (stride, padding, dilation, groups, output_padding))
+        on_cpu = input.is_cpu
+        if (
+            known is not None
+            and input.dim() == (kind if kind > 0 else -kind) + 2
+            and (on_cpu or (_native.has_cuda and input.is_cuda))
+        ):
             if not on_cpu:
                 tell_tf32()
             try:
@@ -167,6 +173,42 @@ def _tuple(value: Any, axes: int, least: int) -> tuple[int, ...] | None:
     if len(value) != axes or not all(_is_int(v) and v >= least for v in value):
         return None
     return tuple(map(_plain, value))
+
+
+def _is_constant(value: object) -> bool:
+    return type(value) is int or (type(value) is tuple and all(type(v) is int for v in value))
+
+
+def _learn(kind: int, arguments: tuple[Any, ...]) -> tuple[Interned, tuple[Any, ...]] | None:
+    """The entry of these arguments, made now; None for what the short op does not take: padding in
+    words, lists, which may change, what torch refuses.
+    """
+    if not all(map(_is_constant, arguments)):
+        return None
+    axes = abs(kind)
+    stride, padding, dilation, groups, output_padding = arguments
+    steps, pads, gaps = _tuple(stride, axes, 1), _tuple(padding, axes, 0), _tuple(dilation, axes, 1)
+    more = _tuple(output_padding, axes, 0)
+    if steps is None or pads is None or gaps is None or more is None:
+        return None
+    if type(groups) is not int or groups < 1:
+        return None
+    if kind < 0 and not _are_below(more, steps):
+        return None
+    known = interned(Geometry(steps, pads, gaps, groups), None if kind > 0 else more)
+    if known is None:
+        return None
+    if len(_known) >= _MOST_KNOWN:  # of a caller who makes its arguments anew each time
+        _known.clear()
+    entry = _known[(kind, *map(id, arguments))] = known, arguments
+    return entry
+
+
+def _are_below(output_padding: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether each row that is added is one that the convolution of the result reaches. Torch takes
+    more where there is a dilation.
+    """
+    return all(more < step for more, step in zip(output_padding, stride, strict=True))
 
 
 def _same_padding(weight: Tensor, dilation: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -240,33 +282,15 @@ def _general(
     try:
         if kind > 0:
             out = conv(x, weight, bias, geometry)
-        elif all(more < step for more, step in zip(extra_rows, steps, strict=True)):
+        elif _are_below(extra_rows, steps):
             out = conv_transpose(x, weight, bias, geometry, extra_rows)
-        else:  # rows that no output of the convolution below reaches, or torch's error
+        else:
             return _of_torch(*arguments)
     except RuntimeError as error:
         if _is_compiling() or str(error).startswith("fastconv:"):
             raise
         return _of_torch(*arguments)
-    if way == SHORT and not isinstance(padding, str):
-        _remember(kind, (stride, padding, dilation, groups, output_padding), geometry, extra_rows)
     return out if batched else out.squeeze(0)
-
-
-def _is_constant(value: object) -> bool:
-    return type(value) is int or (type(value) is tuple and all(type(v) is int for v in value))
-
-
-def _remember(
-    kind: int, arguments: tuple[Any, ...], geometry: Geometry, output_padding: tuple[int, ...]
-) -> None:
-    if not all(map(_is_constant, arguments)):
-        return
-    known = interned(geometry, None if kind > 0 else output_padding)
-    if known is not None:
-        if len(_known) >= _MOST_KNOWN:  # of a caller who makes its arguments anew each time
-            _known.clear()
-        _known[(kind, *map(id, arguments))] = (known, arguments)
 
 
 def conv1d(
