@@ -26,10 +26,12 @@ inline std::span<const ConvRow> tool_rows() { return cuda_conv_rows(); }
 inline const char* tool_why_not(const ConvRow& row, const ConvProblem& problem) { return row.kernel->why_not(problem); }
 /// CUDA kernels take activations aligned to 16 bytes, as torch allocates them; the binding copies others.
 constexpr bool kToolUnaligned = false;
+/// Whether Winograd's outputs are finite where plain sums are (docs/numerics.md).
+constexpr bool kToolKeepsRange = false;
 /// Every shape is tried in all of them.
 constexpr DType kToolDTypes[] = {DType::kFloat32, DType::kFloat64, DType::kBFloat16, DType::kFloat16};
 #else
-constexpr bool kToolUnaligned = true;
+constexpr bool kToolUnaligned = true, kToolKeepsRange = true;
 inline std::span<const ConvRow> tool_rows() { return conv_rows(); }
 inline const char* tool_why_not(const ConvRow& row, const ConvProblem& problem) { return why_not(row, problem); }
 #endif

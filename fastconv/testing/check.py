@@ -111,7 +111,9 @@ def failure(kernel: Kernel, p: ConvProblem, setting: Setting, seed: int = 0) -> 
     ):
         bound = tolerance.Tolerance(0.0, 0.0)
     else:
-        bound = tolerance.real(p, kernel.direction, kernel.numerics, largest)
+        bound = tolerance.real(
+            p, kernel.direction, kernel.numerics, largest, blocked=kernel.device == "cpu"
+        )
     return _describe(have, wanted, bound)
 
 

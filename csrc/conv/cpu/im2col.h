@@ -69,8 +69,8 @@ struct Target2d {
 
 /// out[i][j] = sum over l of a[i * a_row + l * a_step] * b[l * kColumns + j] for one block of a sum. One of a_row and
 /// a_step is 1.
-inline void product_of_block(int64_t rows, int64_t length, const float* a, int64_t a_row, int64_t a_step, const float* b,
-                    const Target2d<float>& out) {
+inline void product_of_block(int64_t rows, int64_t length, const float* a, int64_t a_row, int64_t a_step,
+                             const float* b, const Target2d<float>& out) {
   const Tiling tiling = tile_rows(rows);
   const Epilogue none;
   for (int64_t i = 0; i < rows; i += tiling.height)
@@ -94,8 +94,8 @@ inline void product_of_block(int64_t rows, int64_t length, const float* a, int64
     });
 }
 
-inline void product_of_block(int64_t rows, int64_t length, const double* a, int64_t a_row, int64_t a_step, const double* b,
-                    const Target2d<double>& out) {
+inline void product_of_block(int64_t rows, int64_t length, const double* a, int64_t a_row, int64_t a_step,
+                             const double* b, const Target2d<double>& out) {
   typedef double Doubles __attribute__((vector_size(kColumns<double> * sizeof(double))));
   constexpr int kRows = 6;
   for (int64_t i = 0; i < rows; i += kRows)

@@ -7,6 +7,7 @@
 
 #include <type_traits>
 
+#include "core/cpu/long_sum.h"
 #include "core/cpu/simd.h"
 
 namespace fastconv {
@@ -75,10 +76,6 @@ FASTCONV_INLINE void accumulate(Vec (&acc)[MR][NV], const float* a, int64_t a_st
     b += b_stride;
   }
 }
-
-/// Products that one chain of additions spans at most. A longer sum is made of blocks that are summed apart: each
-/// addition rounds by the size of its running sum, so that the error of one chain grows with its length.
-constexpr int64_t kBlockOfSum = 1024;
 
 /// Memory that will be wanted soon: one piece of `kPanel` floats is fetched into L2 at every fourth step.
 struct Ahead {

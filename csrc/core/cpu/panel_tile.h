@@ -38,8 +38,8 @@ FASTCONV_INLINE void for_each_block(const Runs& runs, Body&& body) {
 
 /// One block's sums of MR x NV vectors, written or added to total[i * stride + j * kLanes].
 template <int MR, int NV>
-__attribute__((noinline)) void sum_block(const float* a, int64_t a_stride, const Runs& runs, const float* b,
-                                         bool first, float* total, int64_t stride) {
+__attribute__((noinline)) void sum_block(const float* a, int64_t a_stride, const Runs& runs, const float* b, bool first,
+                                         float* total, int64_t stride) {
   Vec acc[MR][NV];
   clear(acc);
   for (int64_t i = 0; i < runs.outer; ++i)
