@@ -1,5 +1,7 @@
 """Takes every committed measurement of this machine: results/<machine>/<regime>-<threads>t.json,
-and the demo's.
+networks-<threads>t.json, and the demo's.
+
+Engines take part where they are installed (requirements/peers.txt).
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ def main() -> int:
         for threads in dict.fromkeys((cores, 1))
         for regime in ("packed", "unpacked")
     ]
-    peers = ["--set", "dense3x3", "--peers", "ncnn", "--threads", str(cores)]
-    for name, words in [*runs, (f"ncnn-{cores}t", peers)]:
+    runs.append((f"networks-{cores}t", ["--networks", "resnet18", "--threads", str(cores)]))
+    for name, words in runs:
         if status := cli.main(["bench", *words, "--json", str(folder / f"{name}.json")]):
             return status
     return cli.main(["demo", "--json", str(folder / "demo.json")])

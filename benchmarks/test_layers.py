@@ -18,12 +18,15 @@ WORKS = workloads.workloads(["quick"])
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
 @pytest.mark.parametrize("regime", peers.REGIMES)
 def test_layer(benchmark: Any, work: workloads.Workload, regime: peers.Regime) -> None:
-    tensors = workloads.tensors(work.problem)
-    peer = peers.field(work.task, regime, [])[0]
-    call = peer.make(tensors, work.task)
-    assert call is not None
+    part = work.part
+    operands = part.operands(work.problem, 0)
+    peer = peers.field(part, work.task, regime, [])[0]
+    prepared = peer.make(operands, work.task)
+    assert not isinstance(prepared, str)
     with peer.scope():
-        numerics = run.numerics_of(run.kernels_of(call, work.task))
-        gate.check(work.name, tensors, work.task, call, gate.wanted(tensors, work.task), numerics)
-        benchmark(call)
+        numerics = run.numerics_of(run.kernels_of(prepared, part, work.task))
+        result = gate.parts(part, prepared.result(), work.task)
+        want = gate.wanted(part, operands, work.task)
+        gate.check(work.name, part, work.problem, result, want, numerics)
+        benchmark(prepared.call)
     benchmark.extra_info["gflops"] = work.flops / benchmark.stats["median"] * 1e-9

@@ -155,6 +155,7 @@ _load()
 #: Who keeps the settings: the library, or its stand-in.
 state: Any = PureState() if lib is None else lib
 
+
 _FAILED, _INTERRUPTED = -3, -4  # answers that are none: see FastconvPrefer in csrc/torch/api.h
 # Kept for as long as the library may call them: a thread may be inside the ones before the last.
 _answers: dict[tuple[Any, Any], tuple[Any, Any]] = {}

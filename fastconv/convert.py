@@ -9,19 +9,16 @@ import torch
 from torch.nn.modules.conv import _ConvNd
 
 from fastconv import _native, nn
-from fastconv.nn.conv import Layer, PackCache, pass_for_torchs
+from fastconv.nn.conv import Layer, PackCache
+from fastconv.nn.leaf import pass_for_torchs
 
 __all__ = ["Report", "convert", "freeze", "revert", "unfreeze"]
 
-#: Ours for each of torch's.
-_OURS: dict[type[torch.nn.Module], type[Layer]] = {
-    torch.nn.Conv1d: nn.Conv1d,
-    torch.nn.Conv2d: nn.Conv2d,
-    torch.nn.Conv3d: nn.Conv3d,
-    torch.nn.ConvTranspose1d: nn.ConvTranspose1d,
-    torch.nn.ConvTranspose2d: nn.ConvTranspose2d,
-    torch.nn.ConvTranspose3d: nn.ConvTranspose3d,
+#: Ours for each of torch's, of every family.
+_OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
+    theirs: ours for family in nn.FAMILIES.values() for theirs, ours in family.OURS.items()
 }
+_KNOWN: tuple[type[torch.nn.Module], ...] = tuple(_OURS)
 _TORCHS = {ours: theirs for theirs, ours in _OURS.items()}
 
 
@@ -30,7 +27,7 @@ class Report:
     """What `convert` or `revert` did, by the modules' names."""
 
     swapped: list[str] = field(default_factory=list)
-    #: Convolutions that stay as they are, each with the reason.
+    #: Layers that stay as they are, each with the reason.
     left: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -41,20 +38,21 @@ class Report:
         return "\n".join(lines)
 
 
-def _why_left(module: _ConvNd) -> str:
+def _why_left(module: torch.nn.Module) -> str:
     kind = type(module)
-    if torch.nn.parameter.is_lazy(module.weight):
+    if isinstance(module, _ConvNd) and torch.nn.parameter.is_lazy(module.weight):
         return f"{kind.__name__} has no weight yet: call the model once, then convert"
     return f"its class {kind.__module__}.{kind.__qualname__} is not one of torch.nn's own"
 
 
 def convert(model: torch.nn.Module) -> Report:
-    """Turns every convolution of `model` (`torch.nn.Conv1d`, `Conv2d`, `Conv3d`, `ConvTranspose1d`,
-    `ConvTranspose2d`, `ConvTranspose3d`) into `fastconv.nn`'s of that name, in place.
+    """Turns every layer of `model` that `fastconv.nn` has (`torch.nn.Conv1d`, `Conv2d`, `Conv3d`,
+    `ConvTranspose1d`, `ConvTranspose2d`, `ConvTranspose3d`, `AvgPool2d`) into `fastconv.nn`'s of that
+    name, in place.
 
     A module stays the same object: only its class changes, so parameters, buffers, hooks,
     optimizers and `state_dict` know nothing of it. Subclasses are left alone: they may compute
-    something else. Returns the names of what was swapped, and of each convolution left, with the
+    something else. Returns the names of what was swapped, and of each one left, with the
     reason. `revert` is the inverse.
     """
     report = Report()
@@ -64,7 +62,7 @@ def convert(model: torch.nn.Module) -> Report:
             module.__class__ = ours
             pass_for_torchs(module)
             report.swapped.append(name)
-        elif isinstance(module, _ConvNd) and type(module) not in _TORCHS:
+        elif isinstance(module, _KNOWN) and type(module) not in _TORCHS:
             report.left[name] = _why_left(module)
     return report
 
@@ -81,7 +79,7 @@ def revert(model: torch.nn.Module) -> Report:
                 module.__dict__.pop(word, None)
             module.__class__ = theirs
             report.swapped.append(name)
-        elif isinstance(module, Layer):
+        elif isinstance(module, tuple(_TORCHS)):
             kind = type(module)
             report.left[name] = (
                 f"its class {kind.__module__}.{kind.__qualname__} is not one of fastconv.nn's own"
@@ -96,11 +94,12 @@ def _layers(model: torch.nn.Module) -> Iterator[tuple[str, Layer]]:
 def freeze(model: torch.nn.Module) -> list[str]:
     """Promises that the weights of `model`'s fastconv layers do not change from now on.
 
-    Nothing needs this promise: without it each call without gradients compares the weight with what
-    was packed, so that an answer is never of an old weight. With it the comparison is spared, and a
-    weight that changes all the same, in whatever way, may go unseen. `load_state_dict`, `.to()` and
-    the like are seen: what was packed is made anew. `train()`, `unfreeze` and copying a layer end the
-    promise. Parameters keep their `requires_grad`, and calls with gradients read the weight itself.
+    Nothing needs this promise: without it each call without gradients compares the weight's content
+    with what was packed, so that an answer is never of an old weight. With it the comparison is
+    spared. Updates that torch's version counter sees, another Parameter, `load_state_dict` and `.to()`
+    are noticed all the same; what may go unnoticed are changes through `weight.data`, NumPy, shared
+    memory or a fused optimizer. `train()`, `unfreeze` and copying a layer end the promise. Parameters
+    keep their `requires_grad`, and calls with gradients read the weight itself.
 
     Returns the names of the layers that are frozen now.
 
@@ -114,7 +113,7 @@ def freeze(model: torch.nn.Module) -> list[str]:
     if _native.lib is None:  # no kernel packs
         return []
     for _, layer in layers:
-        layer._pack_cache = PackCache(frozen=True)
+        layer._pack_cache = PackCache(frozen=not layer.weight.is_inference())
     return [name for name, _ in layers]
 
 

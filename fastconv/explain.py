@@ -1,4 +1,4 @@
-"""``fastconv.explain(model, x)``: which kernel runs each convolution of a model, and why."""
+"""``fastconv.explain(model, x)``: which kernel runs each layer of a model, and why."""
 
 from __future__ import annotations
 
@@ -11,21 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastconv import policy, registry, tensors
+from fastconv import families, policy, registry
 from fastconv.enable import can_enable, enabled
-from fastconv.ops.formulas import Geometry
-from fastconv.ops.layout import result_is_channels_last
+from fastconv.nn import FAMILIES
 from fastconv.policy import last_kernel, note_kernel
-from fastconv.problem import ConvProblem, Direction
-from fastconv.tensors import DTYPES, layout_of
-
-_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from fastconv.problem_text import Problem
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One convolution of a model as it was called.
+    """One layer of a model as it was called.
 
     Attributes:
         kernel: the kernel that ran; None where it was torch's own.
@@ -33,7 +28,7 @@ class Layer:
     """
 
     name: str
-    problem: ConvProblem | None
+    problem: Problem | None
     kernel: str | None
     others: tuple[tuple[str, str], ...]
 
@@ -64,67 +59,17 @@ class Explanation(tuple[Layer, ...]):
         return "\n".join(lines)
 
 
-def _layouts(layer: Any, x: torch.Tensor, y: torch.Tensor, strides: Any) -> tuple[str, str]:
-    """How input and output lie: the output by torch's rule, and the input, where it reads both ways
-    (one channel, one pixel), as the output does.
-    """
-    steps, gaps, groups = strides
-    last = y.dim() > 3 and result_is_channels_last(
-        x.shape, x.stride(), layer.weight, steps, gaps, groups
-    )
-    out = "nhwc" if last else "nchw"
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    either = x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()])
-    return ("nhwc" if either and last else layout_of(x)), out
-
-
-def problem_of(layer: Any, x: torch.Tensor, y: torch.Tensor) -> ConvProblem | None:
-    """The problem of a convolution module called with ``x`` [N,C,(D,(H,))W], giving ``y``, plain or
-    transposed; None for other dtypes.
-    """
-    if x.dtype not in DTYPES:
-        return None
-    axes = len(layer.kernel_size)
-    if x.dim() == axes + 1:
-        x, y = x[None], y[None]
-    stride, dilation = (_numbers(v, axes) for v in (layer.stride, layer.dilation))
-    padding, extents = layer.padding, list(x.shape)
-    if layer.padding_mode != "zeros":  # the module pads beforehand
-        amounts = layer._reversed_padding_repeated_twice
-        for i in range(axes):
-            extents[-1 - i] += amounts[2 * i] + amounts[2 * i + 1]
-        padding = 0
-    elif padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, layer.kernel_size, strict=True)]
-        extents[2:] = [e + t % 2 for e, t in zip(extents[2:], total, strict=True)]
-        padding = [t // 2 for t in total]
-    elif padding == "valid":
-        padding = 0
-    geometry = Geometry(stride, _numbers(padding, axes), dilation, layer.groups)
-    source, result = _layouts(layer, x, y, (stride, dilation, layer.groups))
-    if layer.transposed:
-        sides, layouts = (tuple(y.shape), tuple(x.shape)), (result, source)
-    else:
-        sides, layouts = (tuple(extents), tuple(y.shape)), (source, result)
-    taps = (*layer.weight.shape[:2], *layer.kernel_size)
-    return tensors.problem_of(sides[0], taps, sides[1], geometry, x.dtype, layouts)
-
-
-def _numbers(value: Any, axes: int) -> tuple[int, ...]:
-    return (value,) * axes if isinstance(value, int) else tuple(value) * (axes // len(value))
-
-
 def _explain_layer(
     name: str,
-    problem: ConvProblem | None,
-    direction: Direction,
+    problem: Problem | None,
+    direction: str,
     precision: str,
     device: registry.Device,
 ) -> Layer:
     """Of the call that this thread made just now."""
     if problem is None:
         return Layer(name, None, None, ())
-    kernel = last_kernel(direction)
+    kernel = last_kernel(direction, families.of(problem).name)
     others = []
     for row in registry.kernels(problem, direction, precision, device):
         if row.name == kernel:
@@ -134,26 +79,29 @@ def _explain_layer(
 
 
 def _watch(model: nn.Module, level: str, found: list[Layer]) -> None:
-    """Has every convolution of the model tell what it ran."""
+    """Has every layer of the families tell what it ran."""
 
-    def watch(name: str, module: nn.Module) -> None:
-        direction: Direction = "dgrad" if isinstance(module, _TRANSPOSED) else "fprop"
+    def watch(name: str, module: nn.Module, family: str) -> None:
+        kind = FAMILIES[family]
+        direction: str = kind.direction_of(module)
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-            note_kernel(direction, None)
+            note_kernel(direction, None, family)
 
         def after(module: nn.Module, args: Any, kwargs: Any, y: torch.Tensor) -> None:
             x = args[0] if args else kwargs["input"]
             device: registry.Device = "cuda" if x.is_cuda else "cpu"
-            problem = problem_of(module, x, y)
+            problem = kind.problem_of(module, x, y)
             found.append(_explain_layer(name, problem, direction, level, device))
 
         module.register_forward_pre_hook(before, with_kwargs=True)
         module.register_forward_hook(after, prepend=True, with_kwargs=True)
 
     for name, module in model.named_modules():
-        if isinstance(module, (*_CONVS, *_TRANSPOSED)):
-            watch(name, module)
+        for family, kind in FAMILIES.items():
+            layers: tuple[type[nn.Module], ...] = tuple(kind.OURS)
+            if isinstance(module, layers):
+                watch(name, module, family)
 
 
 def _twin(tensor: torch.Tensor, twins: dict[int, torch.Tensor]) -> torch.Tensor:
@@ -210,7 +158,7 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 def explain(
     model: nn.Module, *inputs: Any, precision: str | None = None, **kwargs: Any
 ) -> Explanation:
-    """Runs ``model`` once and tells for each convolution the problem, the kernel that ran, and why.
+    """Runs ``model`` once and tells for each layer the problem, the kernel that ran, and why.
 
     A layer of ``fastconv.nn`` is called as it is, a plain ``torch.nn`` layer as under
     ``fastconv.enable()``. Both leave to torch what no kernel is known to win. Nothing of the model

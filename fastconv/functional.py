@@ -1,4 +1,4 @@
-"""Convolutions with the signatures of `torch.nn.functional`, on fastconv's kernels.
+"""Convolutions and pooling with the signatures of `torch.nn.functional`, on fastconv's kernels.
 
 Both directions are chosen by fastconv wherever the call is made, enabled or not: the first kernel
 that is known to beat torch's, else torch's own (`fastconv.explain` and `fastconv.last_kernel` say
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,10 +24,13 @@ from fastconv.ops import (
 )  # and all else that ops are registered for
 from fastconv.ops.autocast import cast, cast_weight
 from fastconv.ops.conv import Geometry, Interned, apply_short, conv, conv_transpose, interned
+from fastconv.ops.pool import Pooling
+from fastconv.ops.pool import avg_pool2d as _avg_pool2d
 from fastconv.ops.watch import SHORT, TORCH, way_of
 from fastconv.policy import tell_tf32
 
 __all__ = [
+    "avg_pool2d",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -46,11 +50,12 @@ _TORCH: dict[int, Callable[..., Tensor]] = {
     -2: F.conv_transpose2d,
     -3: F.conv_transpose3d,
 }
+_DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
-# Calls that got through, so that the next one is looked up and sent. The key is the kind of the call
-# and the identities of the arguments as the caller holds them (1 == True == 1.0, and torch takes the
-# first alone); the entry keeps the arguments, so that no other object gets their identities.
+# Geometries by the arguments that they were given as. The key is the kind of the call and the
+# identities of the arguments as the caller holds them (1 == True == 1.0, and torch takes the first
+# alone); the entry keeps the arguments, so that no other object gets their identities.
 _known: dict[tuple[int, ...], tuple[Interned, tuple[Any, ...]]] = {}
 _MOST_KNOWN = 4096
 
@@ -76,10 +81,12 @@ def _of_torch(
     """torch's own function. Arguments at their defaults are left out: torch's errors list what it
     was given.
     """
-    given: dict[str, Any] = {"stride": stride, "padding": padding, "output_padding": output_padding}
-    given |= {"groups": groups, "dilation": dilation}
-    defaults = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
-    kept = {k: v for k, v in given.items() if not (type(v) is int and v == defaults[k])}
+    given: dict[str, Any] = {"stride": stride, "padding": padding}
+    if kind > 0:
+        given |= {"dilation": dilation, "groups": groups}
+    else:
+        given |= {"output_padding": output_padding, "groups": groups, "dilation": dilation}
+    kept = {k: v for k, v in given.items() if not (type(v) is int and v == _DEFAULTS[k])}
     if bias is not None:
         kept = {"bias": bias, **kept}
     return _TORCH[kind](input, weight, **kept)
@@ -107,8 +114,14 @@ def convolution(
         known = _known.get(
             (kind, id(stride), id(padding), id(dilation), id(groups), id(output_padding))
         )
-        if known is not None and input.dim() == (kind if kind > 0 else -kind) + 2:
-            on_cpu = input.is_cpu
+        if known is None:
+            known = _learn(kind, (stride, padding, dilation, groups, output_padding))
+        on_cpu = input.is_cpu
+        if (
+            known is not None
+            and input.dim() == (kind if kind > 0 else -kind) + 2
+            and (on_cpu or (_native.has_cuda and input.is_cuda))
+        ):
             if not on_cpu:
                 tell_tf32()
             try:
@@ -119,9 +132,11 @@ def convolution(
                 ):
                     return apply_short(input, weight, bias, known[0])
                 number = known[0].number
-                if cache is not None and on_cpu and not weight.is_inference():
+                if cache is not None and on_cpu:
+                    frozen = cache.frozen
+                    version = weight._version if frozen else 0
                     out: Tensor = _packed_conv(
-                        input, weight, bias, number, cache.id, cache.frozen, weight._version
+                        input, weight, bias, number, cache.id, frozen, version
                     )
                     return out
                 out = _short_conv(input, weight, bias, number)
@@ -139,7 +154,12 @@ def convolution(
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool)
+    """Whether torch takes the value for an integer: NumPy's are, True and 1.0 are not."""
+    return isinstance(value, (int, torch.SymInt, np.integer)) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _tuple(value: Any, axes: int, least: int) -> tuple[int, ...] | None:
@@ -152,7 +172,43 @@ def _tuple(value: Any, axes: int, least: int) -> tuple[int, ...] | None:
         value = tuple(value) * axes
     if len(value) != axes or not all(_is_int(v) and v >= least for v in value):
         return None
-    return tuple(value)
+    return tuple(map(_plain, value))
+
+
+def _is_constant(value: object) -> bool:
+    return type(value) is int or (type(value) is tuple and all(type(v) is int for v in value))
+
+
+def _learn(kind: int, arguments: tuple[Any, ...]) -> tuple[Interned, tuple[Any, ...]] | None:
+    """The entry of these arguments, made now; None for what the short op does not take: padding in
+    words, lists, which may change, what torch refuses.
+    """
+    if not all(map(_is_constant, arguments)):
+        return None
+    axes = abs(kind)
+    stride, padding, dilation, groups, output_padding = arguments
+    steps, pads, gaps = _tuple(stride, axes, 1), _tuple(padding, axes, 0), _tuple(dilation, axes, 1)
+    more = _tuple(output_padding, axes, 0)
+    if steps is None or pads is None or gaps is None or more is None:
+        return None
+    if type(groups) is not int or groups < 1:
+        return None
+    if kind < 0 and not _are_below(more, steps):
+        return None
+    known = interned(Geometry(steps, pads, gaps, groups), None if kind > 0 else more)
+    if known is None:
+        return None
+    if len(_known) >= _MOST_KNOWN:  # of a caller who makes its arguments anew each time
+        _known.clear()
+    entry = _known[(kind, *map(id, arguments))] = known, arguments
+    return entry
+
+
+def _are_below(output_padding: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether each row that is added is one that the convolution of the result reaches. Torch takes
+    more where there is a dilation.
+    """
+    return all(more < step for more, step in zip(output_padding, stride, strict=True))
 
 
 def _same_padding(weight: Tensor, dilation: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -222,37 +278,19 @@ def _general(
     extra_rows = _tuple(output_padding, axes, 0)
     if pads is None or extra_rows is None:
         return _of_torch(*arguments)
-    geometry = Geometry(steps, pads, gaps, groups)
+    geometry = Geometry(steps, pads, gaps, _plain(groups))
     try:
         if kind > 0:
             out = conv(x, weight, bias, geometry)
-        elif all(more < step for more, step in zip(extra_rows, steps, strict=True)):
+        elif _are_below(extra_rows, steps):
             out = conv_transpose(x, weight, bias, geometry, extra_rows)
-        else:  # rows that no output of the convolution below reaches, or torch's error
+        else:
             return _of_torch(*arguments)
     except RuntimeError as error:
         if _is_compiling() or str(error).startswith("fastconv:"):
             raise
         return _of_torch(*arguments)
-    if way == SHORT and not isinstance(padding, str):
-        _remember(kind, (stride, padding, dilation, groups, output_padding), geometry, extra_rows)
     return out if batched else out.squeeze(0)
-
-
-def _is_constant(value: object) -> bool:
-    return type(value) is int or (type(value) is tuple and all(type(v) is int for v in value))
-
-
-def _remember(
-    kind: int, arguments: tuple[Any, ...], geometry: Geometry, output_padding: tuple[int, ...]
-) -> None:
-    if not all(map(_is_constant, arguments)):
-        return
-    known = interned(geometry, None if kind > 0 else output_padding)
-    if known is not None:
-        if len(_known) >= _MOST_KNOWN:  # of a caller who makes its arguments anew each time
-            _known.clear()
-        _known[(kind, *map(id, arguments))] = (known, arguments)
 
 
 def conv1d(
@@ -346,3 +384,23 @@ def conv_transpose3d(
     K/groups, T, R, S]. Kernels, errors: as `conv2d`.
     """
     return convolution(-3, input, weight, bias, stride, padding, dilation, groups, output_padding)
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """As `torch.nn.functional.avg_pool2d`: input [N, C, H, W] or [C, H, W], window `kernel_size`.
+
+    Kernels exist for float32 on the CPU; what else torch takes, torch computes. Raises what torch
+    raises for arguments that do not fit.
+    """
+    return _avg_pool2d(
+        input,
+        Pooling(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override),
+    )

@@ -157,3 +157,42 @@ def test_ops_for_compilers_in_eager(name: str) -> None:
     given = arguments[:2] + ((None, *arguments[2:]) if "dgrad" in name else arguments[2:])
     want = plain(*given, one, none, one, 1)
     assert_close(getattr(torch.ops.fastconv, name)(*arguments, one, none, one, 1), want)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_transposed(axes: int) -> None:
+    layer = getattr(fastconv.nn, f"ConvTranspose{axes}d")(4, 6, 3, 2, 1, 1, groups=2).double()
+    x = torch.randn(2, 4, *(4, 3, 3)[:axes], dtype=torch.float64, requires_grad=True)
+    call = getattr(F, f"conv_transpose{axes}d")
+    want = call(x, layer.weight, layer.bias, 2, 1, 1, 2)
+    have = layer(x)
+    assert str(fastconv.last_kernel("dgrad")).endswith("_triton")
+    assert_close(have, want)
+    inputs = (x, layer.weight, layer.bias)
+    for mine, other in zip(gradients(have, inputs), gradients(want, inputs), strict=True):
+        assert_close(mine, other)
+
+
+@pytest.mark.parametrize("form", FORMS[:7], ids=str)
+def test_own_ops_hand_over_as_calls_under_aten_do(form, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no row is known to win, as in the native build."""
+    monkeypatch.setenv("FASTCONV_FALLBACK", "")
+    x, w, b, kwargs = operands(form, torch.float32, requires_grad=True)
+    ran = []
+    for call in (F.conv2d, fastconv.functional.conv2d):
+        with fastconv.enabled():
+            gradients(call(x, w, b, **kwargs), (x, w, b))
+        ran.append([fastconv.last_kernel(d) for d in ("fprop", "dgrad", "wgrad")])
+    assert ran[0] == ran[1]
+    layer = fastconv.nn.Conv2d(3, 4, 3)
+    (told,) = fastconv.explain(layer, torch.randn(1, 3, 6, 6))
+    layer(torch.randn(1, 3, 6, 6))
+    assert told.kernel == fastconv.last_kernel("fprop")
+
+
+def test_nothing_to_freeze() -> None:
+    model = torch.nn.Sequential(fastconv.nn.Conv2d(3, 4, 3)).eval()
+    assert fastconv.freeze(model) == []
+    fastconv.unfreeze(model)
+    fastconv.revert(model)
+    assert type(model[0]) is torch.nn.Conv2d

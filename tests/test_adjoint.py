@@ -44,7 +44,7 @@ def test_adjoint(kernel: registry.Kernel) -> None:
             continue
         data = inputs.operands(p, integers=True, seed=3)
         want = float((reference.fprop(p, data.x, data.w) * data.dy).sum())
-        bound = tolerance.real(p, kernel.direction, kernel.numerics, data.largest**2)
+        bound = tolerance.real(p, kernel.direction, kernel.numerics, data.largest**2, blocked=True)
         exact = kernel.numerics != "winograd_f4"
         size = np.sqrt(data.dy.size if kernel.direction == "fprop" else data.x.size)
         assert abs(run(kernel, p, data) - want) <= (

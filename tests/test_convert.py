@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
 import torch
+import torch.nn.functional as F
 from helpers_torch import assert_close
 from torch import nn
 
@@ -25,6 +29,13 @@ def model() -> nn.Sequential:
     )
 
 
+def every_kind() -> nn.ModuleDict:
+    return nn.ModuleDict(
+        {f"{kind}{axes}d": getattr(nn, f"{kind}{axes}d")(2, 4, 3)
+         for kind in ("Conv", "ConvTranspose") for axes in (1, 2, 3)}
+    )  # fmt: skip
+
+
 def test_swaps_in_place_and_reports() -> None:
     net = model().eval()
     x = torch.randn(2, 3, 8, 8)
@@ -33,10 +44,10 @@ def test_swaps_in_place_and_reports() -> None:
     calls: list[int] = []
     net[0].register_forward_hook(lambda *_: calls.append(1))
     report = fastconv.convert(net)
-    assert report.swapped == ["0", "2.0"]
-    assert set(report.left) == {"3", "4"}
-    assert "Own" in report.left["3"] and "enable()" in report.left["4"]
-    assert "2 layers swapped, 2 left" in str(report)
+    assert report.swapped == ["0", "2.0", "4"]
+    assert set(report.left) == {"3"}
+    assert "Own" in report.left["3"]
+    assert "3 layers swapped, 1 left" in str(report)
     assert net[0] is first and isinstance(first, fastconv.nn.Conv2d)
     assert all(a is b for a, b in zip(parameters, net.parameters(), strict=True))
     assert list(net.state_dict()) == list(state)
@@ -70,3 +81,95 @@ def test_trains_like_the_original() -> None:
             optimizer.step()
         losses.append(loss.detach())
     assert_close(losses[1], losses[0])
+
+
+def test_every_kind_there_and_back() -> None:
+    net = every_kind()
+    kinds = [type(layer) for layer in net.values()]
+    held = [dict(layer.__dict__) for layer in net.values()]
+    assert fastconv.convert(net).swapped == list(net)
+    for name, layer in net.items():
+        assert type(layer) is getattr(fastconv.nn, name)
+        layer.eval()(torch.randn(1, 2, *(4,) * int(name[-2])))
+        layer.train()
+    report = fastconv.revert(net)
+    assert report.swapped == list(net) and not report.left
+    assert [type(layer) for layer in net.values()] == kinds
+    assert [dict(layer.__dict__) for layer in net.values()] == held
+    assert not fastconv.revert(net).swapped
+    assert fastconv.convert(net).swapped == list(net)
+
+
+def test_revert_of_one_that_was_made_ours() -> None:
+    layer = fastconv.nn.ConvTranspose2d(2, 3, 3, stride=2).eval()
+    x = torch.randn(1, 2, 5, 5)
+    with torch.no_grad():
+        want = layer(x, [12, 12])
+        assert fastconv.revert(layer).swapped == [""]
+        assert type(layer) is nn.ConvTranspose2d
+        assert_close(layer(x, [12, 12]), want)
+
+
+def test_what_is_left_says_why() -> None:
+    net = nn.Sequential(
+        nn.LazyConv2d(4, 3), torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+    )
+    left = fastconv.convert(net).left
+    assert "call the model once" in left["0"]
+    assert "ParametrizedConv2d" in left["1"]
+
+
+def test_an_upscaling_network_is_ours_throughout() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ConvTranspose2d(16, 3, 4, 2, 1)).eval()
+    x = torch.randn(1, 3, 12, 12)
+    with torch.no_grad():
+        want = net(x)
+        assert not fastconv.convert(net).left
+        for _ in range(2):
+            with fastconv.use("conv_fprop_ref", "conv_dgrad_ref"):
+                assert_close(net(x), want)
+                assert fastconv.last_kernel("fprop") == "conv_fprop_ref"
+                assert fastconv.last_kernel("dgrad") == "conv_dgrad_ref"
+
+
+def test_freeze() -> None:
+    net = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(16, 8, 2, 2))
+    assert fastconv.freeze(net) == []  # none of ours
+    fastconv.convert(net)
+    with pytest.raises(ValueError, match="eval"):
+        fastconv.freeze(net)
+    net.eval()
+    assert fastconv.freeze(net) == ["0", "2"]
+    layer = net[0]
+    cache = layer._pack_cache
+    assert cache is not None and cache.frozen
+    x = torch.randn(1, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for _ in range(3):
+            assert_close(net(x), F.conv_transpose2d(
+                F.conv2d(x, layer.weight, layer.bias, padding=1).relu(), net[2].weight, net[2].bias, 2
+            ))  # fmt: skip
+        # What is seen all the same, and stays frozen.
+        for change in (
+            lambda: net.load_state_dict(
+                {k: torch.randn_like(v) for k, v in net.state_dict().items()}
+            ),
+            lambda: net.load_state_dict(
+                {k: torch.randn_like(v) for k, v in net.state_dict().items()}, assign=True
+            ),
+            lambda: net.double().float(),
+        ):
+            change()
+            assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
+            assert layer._pack_cache is not None and layer._pack_cache.frozen
+        copied = copy.deepcopy(net)
+        assert copied[0]._pack_cache is None  # the promise is not the copy's
+        fastconv.unfreeze(net)
+        layer.weight.mul_(2)
+        assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
+        assert layer._pack_cache is not None and not layer._pack_cache.frozen
+        fastconv.freeze(net)
+        net.train().eval()
+        assert layer._pack_cache is None
+        layer.weight.data.add_(1)
+        assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))

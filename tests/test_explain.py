@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 
+import fastconv
 from fastconv import registry
 from fastconv.explain import explain
 
@@ -51,3 +58,115 @@ def test_reasons() -> None:
     assert layer.kernel == registry.chosen(layer.problem, "fprop", must_win=True)
     assert all(reason for _, reason in layer.others)
     assert (layer.kernel or "torch") in str(explanation)
+
+
+def test_transposed() -> None:
+    nn = torch.nn
+    layer = nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1, groups=2)
+    (told,) = explain(layer, torch.randn(1, 6, 5, 6))
+    assert str(told.problem) == "n1_c4_h10w12_k6_r3s3_st2_pd1_dl1_g2_nchw"
+    assert told.kernel is not None and "_dgrad_" in told.kernel
+    (told,) = explain(nn.ConvTranspose1d(2, 3, 4), torch.randn(2, 7))
+    assert str(told.problem) == "n1_c3_h1w10_k2_r1s4_st1_pd0_dl1_g1_nchw"
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_it_is_the_kernel_named_by_hand(convert: bool) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3), torch.nn.ConvTranspose2d(8, 8, 3))
+    if convert:
+        fastconv.convert(model)
+    with fastconv.use("conv_fprop_ref", "conv_dgrad_ref"):
+        told = explain(model, torch.randn(1, 8, 6, 6))
+    assert [layer.kernel for layer in told] == ["conv_fprop_ref", "conv_dgrad_ref"]
+
+
+def test_keywords_and_precision() -> None:
+    conv = torch.nn.Conv2d(64, 64, 3, padding=1)
+    (told,) = explain(conv, input=torch.randn(1, 64, 56, 56), precision="exact")
+    assert told.kernel is not None and "winograd" not in told.kernel
+    with pytest.raises(ValueError, match="precision"):
+        explain(conv, torch.randn(1, 64, 8, 8), precision="best")
+
+
+class Restless(torch.nn.Module):
+    """Whatever a forward can change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.spectral = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Conv2d(4, 4, 1))
+        self.lazy = torch.nn.LazyConv2d(2, 1)
+        self.register_buffer("count", torch.zeros(2))
+        self.plain = torch.ones(3)
+        self.calls, self.seen = 0, []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.seen.append(x.shape)
+        self.count += 1
+        self.plain.mul_(2)
+        self.conv.weight.data.mul_(1.5)
+        self.norm.eval() if self.norm.training else self.norm.train()
+        x = torch.nn.functional.dropout(self.norm(self.conv(x)), 0.5)
+        self.extra = x
+        return self.lazy(self.spectral(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("convert", [True, False])
+def test_nothing_of_the_model_changes(convert: bool, training: bool) -> None:
+    model = Restless().train(training)
+    if convert:
+        fastconv.convert(model)
+    calls: list[int] = []
+    hooks = [model.conv.register_forward_hook(lambda *_: calls.append(1)),
+             model.norm.register_forward_pre_hook(lambda *_: calls.append(2))]  # fmt: skip
+    model.conv.weight.grad = torch.ones_like(model.conv.weight)
+
+    def everything() -> list[object]:
+        told: list[object] = [torch.random.get_rng_state().tolist(), model.calls, len(model.seen)]
+        for name, module in model.named_modules():
+            told += [name, type(module), module.training, sorted(module.__dict__)]
+            told += [list(module._forward_hooks.items()), list(module._forward_pre_hooks.items())]
+        for name, t in (*model.named_parameters(), *model.named_buffers(), ("p", model.plain)):
+            told += [name, id(t), type(t), t.requires_grad, t._version]
+            if not torch.nn.parameter.is_lazy(t):
+                told += [
+                    t.data_ptr(),
+                    t.stride(),
+                    t.tolist(),
+                    None if t.grad is None else id(t.grad),
+                ]
+        return told
+
+    before = everything()
+    explanation = explain(model, torch.randn(2, 3, 8, 8, generator=torch.Generator()))
+    assert [layer.name for layer in explanation] == ["conv", "spectral", "lazy"]
+    assert everything() == before
+    assert calls == [1, 2]
+    for hook in hooks:
+        hook.remove()
+
+
+def test_a_packed_weight_stays_packed() -> None:
+    layer = fastconv.nn.Conv2d(16, 16, 3, padding=1).eval()
+    x = torch.randn(1, 16, 8, 8)
+    with torch.no_grad():
+        layer(x)
+    cache = layer._pack_cache
+    assert cache is not None
+    before = cache.packings, cache.bytes
+    explain(layer, x)
+    assert layer._pack_cache is cache and (cache.packings, cache.bytes) == before
+
+
+def test_as_users_run_it() -> None:
+    """Where no row is known to win torch's kernel runs, and `explain` says so."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         str(Path(__file__).with_name("explain_cases.py"))],
+        env={**os.environ, "FASTCONV_FALLBACK": "", "TRITON_INTERPRET": "0"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-4000:]

@@ -34,7 +34,7 @@ w = np.arange(16 * 16 * 9, dtype=np.float32).reshape(16, 16, 3, 3) % 5
 kernel = "conv_fprop_ref"
 
 def run():
-    return _core.fprop(kernel, p, x, w)
+    return _core.conv.run(kernel, p, x=x, w=w)
 
 expected = run()
 

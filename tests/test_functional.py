@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers_torch import FORMS, assert_close, operands
 
+import fastconv
 import fastconv.functional as ours
 
 
@@ -141,6 +143,10 @@ INVALID = [
     (ONES, FILTER, {"stride": (1, 2, 3)}),
     (ONES, FILTER, {"stride": 1.5}),
     (ONES, FILTER, {"stride": "2"}),
+    (ONES, FILTER, {"stride": None}),
+    (ONES, FILTER, {"padding": None}),
+    (ONES, FILTER, {"dilation": None}),
+    (ONES, FILTER, {"groups": None}),
     (ONES, FILTER, {"padding": -1}),
     (ONES, FILTER, {"padding": "full"}),
     (ONES, FILTER, {"padding": "same", "stride": 2}),
@@ -166,10 +172,65 @@ def test_errors_are_torchs(x, w, kwargs) -> None:
     assert str(mine.value) == str(theirs.value)
 
 
+ARGUMENTS = ("stride", "padding", "dilation", "groups")
+ODD = [True, 1.0, (1.0, 1.0), (True, True), (1, True), [1.0, 1], (1, 1.0)]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_what_equals_one_is_taken_as_torch_takes_it(name: str, value: object) -> None:
+    """1 == True == 1.0: after the integer was used, too."""
+    ours.conv2d(ONES, FILTER, None, 1, 1, 1, 1)
+    ours.conv2d(ONES, FILTER, None, (1, 1), (1, 1), (1, 1), 1)
+    for padding in ({}, {"padding": 1}, {"padding": (1, 1)}):
+        given = {
+            k: v for k in ARGUMENTS for v in [{**padding, name: value}.get(k)] if v is not None
+        }
+        try:
+            want = F.conv2d(ONES, FILTER, **given)
+        except Exception as error:
+            with pytest.raises(type(error)) as raised:
+                ours.conv2d(ONES, FILTER, **given)
+            assert str(raised.value) == str(error)
+        else:
+            assert_close(ours.conv2d(ONES, FILTER, **given), want)
+
+
+def test_arguments_made_anew_each_time() -> None:
+    """The table of known arguments holds what it knows and does not grow for ever."""
+    expected = F.conv2d(ONES, FILTER, None, 2, 1)
+    two, one = [2, 2], [1, 1]
+    for _ in range(2 * ours._MOST_KNOWN):
+        out = ours.conv2d(ONES, FILTER, None, tuple(two), tuple(one))
+    assert_close(out, expected)
+    assert len(ours._known) <= ours._MOST_KNOWN
+    step = [1, 1]
+    assert ours.conv2d(ONES, FILTER, None, step).shape == (1, 2, 2, 2)
+    step[0] = 2  # the same object, another geometry
+    assert ours.conv2d(ONES, FILTER, None, step).shape == (1, 2, 1, 2)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32])
+def test_numpys_integers(kind: type) -> None:
+    one = kind(1)
+    for given in ({"stride": one}, {"padding": (one, one)}, {"dilation": one}):
+        with fastconv.use("conv_fprop_ref"):
+            assert_close(ours.conv2d(ONES, FILTER, **given), F.conv2d(ONES, FILTER, **given))
+            assert fastconv.last_kernel("fprop") == "conv_fprop_ref"
+
+
 def test_what_is_torchs_stays_torchs() -> None:
     x = torch.ones(1, 1, 3, 3)
     assert ours.conv2d(x.to(torch.complex64), x.to(torch.complex64)).dtype == torch.complex64
     assert ours.conv2d(x.long(), x.long()).item() == 9
     assert ours.conv2d(x.to("meta"), x.to("meta")).device.type == "meta"
     assert ours.conv2d(x.to_mkldnn(), x).is_mkldnn
-    assert ours.conv2d(x, x, torch.ones(1, dtype=torch.float64)).dtype == torch.float32
+    other = torch.ones(1, dtype=torch.float64)  # some of torch's kernels take it, some do not
+    try:
+        want = F.conv2d(x, x, other)
+    except RuntimeError as error:
+        with pytest.raises(RuntimeError) as raised:
+            ours.conv2d(x, x, other)
+        assert str(raised.value) == str(error)
+    else:
+        assert ours.conv2d(x, x, other).dtype == want.dtype

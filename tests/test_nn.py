@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torch.nn.utils.parametrizations as parametrizations
 from helpers_torch import assert_close
 
@@ -112,3 +113,79 @@ def test_wrong_input_raises_what_torch_raises() -> None:
             with pytest.raises(RuntimeError) as got:
                 ours(x)
             assert str(got.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
+def test_attributes_set_afterwards(name: str, grad: bool) -> None:
+    """Lists, numbers and what torch refuses, after the equal integers were used."""
+    theirs, ours = twins((3, 4, 3), {"padding": 1})
+    theirs.eval(), ours.eval()
+    x = torch.randn(1, 3, 9, 9)
+    with torch.set_grad_enabled(grad):
+        assert_close(ours(x), theirs(x))
+        for value in ([2, 2], [1, 1], [2, 1], [2], 2, (1, 1), 1):
+            setattr(theirs, name, value), setattr(ours, name, value)
+            for _ in range(2):
+                assert_close(ours(x), theirs(x))
+        for value in (None, 1.0, True, (1.0, 1.0), (True, 1), "one", (1, 1, 1), -1):
+            setattr(theirs, name, value), setattr(ours, name, value)
+            try:
+                want = theirs(x)
+            except Exception as error:
+                with pytest.raises(type(error)):
+                    ours(x)
+            else:
+                assert_close(ours(x), want)
+
+
+def test_groups_that_change() -> None:
+    layer = fastconv.nn.Conv2d(32, 64, 3, padding=1).eval()
+    with torch.no_grad():
+        for groups in (1, 4, 1, 2, 4):
+            layer.groups = groups
+            x = torch.randn(2, 32 * groups, 14, 14)
+            for _ in range(2):
+                want = F.conv2d(x, layer.weight, layer.bias, padding=1, groups=groups)
+                torch.testing.assert_close(layer(x), want, rtol=1e-3, atol=1e-3)
+
+
+PACKING = [
+    ("Conv1d", {"padding": 1}),
+    ("Conv2d", {"padding": 1}),
+    ("Conv2d", {"padding": "same"}),
+    ("Conv2d", {"padding": "valid"}),
+    ("Conv2d", {"padding": 1, "padding_mode": "reflect"}),
+    ("Conv3d", {"padding": 1}),
+]
+
+
+@pytest.mark.parametrize(("kind", "kwargs"), PACKING, ids=str)
+def test_what_packs(kind: str, kwargs) -> None:
+    """Every plain layer keeps its packed weight, whatever its padding is called."""
+    layer = getattr(fastconv.nn, kind)(16, 16, 3, **kwargs).eval()
+    x = torch.randn(1, 16, *(8,) * int(kind[-2]))
+    theirs = getattr(torch.nn, kind)(16, 16, 3, **kwargs).eval()
+    theirs.load_state_dict(layer.state_dict())
+    with (
+        torch.no_grad(),
+        fastconv.use("conv_fprop_im2col_nhwc_avx2" if kind != "Conv3d" else "conv_fprop_ref"),
+    ):
+        for _ in range(3):
+            torch.testing.assert_close(layer(x), theirs(x), rtol=1e-4, atol=1e-4)
+        assert layer._pack_cache is not None
+        layer.weight.data.mul_(-1)
+        theirs.load_state_dict(layer.state_dict())
+        torch.testing.assert_close(layer(x), theirs(x), rtol=1e-4, atol=1e-4)
+
+
+def test_state_without_the_library() -> None:
+    """A layer pickled after it packed is read where no kernel packs."""
+    layer = fastconv.nn.Conv2d(3, 4, 3).eval()
+    x = torch.randn(1, 3, 5, 5)
+    with torch.no_grad():
+        layer(x), layer(x)
+        assert layer._pack_cache is not None
+        text = pickle.dumps(layer)
+        assert b"PackCache" not in text
+        assert_close(pickle.loads(text)(x), layer(x))

@@ -168,6 +168,5 @@ Filter squeezed(const Filter& filter, const ConvProblem& problem) {
 
 std::string encode(const ConvProblem& problem) { return encode_by(kForm, problem); }
 ConvProblem decode(const std::string& text) { return decode_by(kForm, text); }
-uint64_t hash_of(const ConvProblem& problem, uint64_t seed) { return hash_by(kForm, problem, seed); }
 
 }  // namespace fastconv

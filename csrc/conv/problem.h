@@ -35,6 +35,11 @@ struct ConvProblem {
   bool is_pointwise() const { return T * R * S == 1 && pad_d == 0 && pad_h == 0 && pad_w == 0; }
   bool has_unit_stride() const { return stride_d == 1 && stride_h == 1 && stride_w == 1; }
 
+  /// The bytes of the record that are no numbers, as one.
+  int64_t bytes() const {
+    return static_cast<int64_t>(dtype) * 4 + static_cast<int64_t>(x_layout) * 2 + static_cast<int64_t>(y_layout);
+  }
+
   bool operator==(const ConvProblem&) const = default;
 };
 
@@ -61,8 +66,5 @@ ConvProblem decode(const std::string& text);
 /// place to an axis outside it, so that tall images are wide ones; a depth axis that the filter passes over is merged
 /// with the height or, channels last, with the batch. No element moves; a weight follows by `squeezed(Filter, problem)`.
 ConvProblem squeezed(const ConvProblem& problem);
-
-/// Of every field.
-uint64_t hash_of(const ConvProblem& problem, uint64_t seed);
 
 }  // namespace fastconv

@@ -1,4 +1,4 @@
-// The text form of problems, by one table of fields a family: writes, reads, checks and hashes a record.
+// The text form of problems, by one table of fields a family: writes, reads and checks a record.
 //
 // A problem is parts between underscores, `n2_c64_h56w56_k64_r3s3_st1_pd1`, then words such as `bf16` or `nhwc`. A part
 // holds one or several fields, each a key and a number (`h56w56`), or one step of all three axes (`st2x1`). The fields
@@ -170,21 +170,6 @@ P decode_by(const TextForm<P>& form, const std::string& text) {
       if (value < step.least) text::refuse_value(step.key, value, text, step.least);
   if (form.check) form.check(p, text);
   return outputs ? p : form.with_outputs(p);
-}
-
-/// Of every field and word.
-template <class P>
-uint64_t hash_by(const TextForm<P>& form, const P& p, uint64_t seed) {
-  uint64_t hash = seed;
-  const auto add = [&](int64_t value) { hash = (hash ^ static_cast<uint64_t>(value)) * 0x9E3779B97F4A7C15u; };
-  for (const TextField<P>& field : form.before) add(p.*field.at);
-  for (const TextStep<P>& step : form.steps) add(p.*step.d), add(p.*step.h), add(p.*step.w);
-  for (const TextField<P>& field : form.after) add(p.*field.at);
-  int64_t words = static_cast<int64_t>(p.dtype) * 4 + static_cast<int64_t>(p.x_layout) * 2 +
-                  static_cast<int64_t>(p.y_layout);
-  for (const TextWord<P>& word : form.words) words = words * 2 + word.is(p);
-  add(words);
-  return hash;
 }
 
 }  // namespace fastconv

@@ -53,6 +53,5 @@ constexpr TextForm<P> kForm = {
 
 std::string encode(const PoolProblem& problem) { return encode_by(kForm, problem); }
 PoolProblem decode_pool(const std::string& text) { return decode_by(kForm, text); }
-uint64_t hash_of(const PoolProblem& problem, uint64_t seed) { return hash_by(kForm, problem, seed); }
 
 }  // namespace fastconv

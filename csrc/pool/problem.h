@@ -18,14 +18,20 @@ struct PoolProblem {
   int64_t stride_d = 1, stride_h = 1, stride_w = 1;
   int64_t pad_d = 0, pad_h = 0, pad_w = 0;
   int64_t divisor = 0;
-  bool count_padding = true;
   DType dtype = DType::kFloat32;
   Layout x_layout = Layout::kNhwc, y_layout = Layout::kNhwc;
+  bool count_padding = true;
 
   int64_t x_elements() const { return N * C * D * H * W; }
   int64_t y_elements() const { return N * C * Z * P * Q; }
   int64_t taps() const { return T * R * S; }
   bool is_2d() const { return D == 1 && T == 1 && Z == 1 && pad_d == 0; }
+
+  /// The bytes of the record that are no numbers, as one.
+  int64_t bytes() const {
+    return static_cast<int64_t>(dtype) * 8 + static_cast<int64_t>(x_layout) * 4 + static_cast<int64_t>(y_layout) * 2 +
+           count_padding;
+  }
 
   bool operator==(const PoolProblem&) const = default;
 };
@@ -35,8 +41,5 @@ struct PoolProblem {
 std::string encode(const PoolProblem& problem);
 /// Throws std::invalid_argument naming the part that could not be read.
 PoolProblem decode_pool(const std::string& text);
-
-/// Of every field.
-uint64_t hash_of(const PoolProblem& problem, uint64_t seed);
 
 }  // namespace fastconv

@@ -29,6 +29,8 @@ std::span<const Row<F>> tool_rows() {
 }
 /// CUDA kernels take activations aligned to 16 bytes, as torch allocates them; the binding copies others.
 constexpr bool kToolUnaligned = false;
+/// Whether Winograd's outputs are finite where plain sums are (docs/numerics.md).
+constexpr bool kToolKeepsRange = false;
 /// Every shape is tried in all of them.
 constexpr DType kToolDTypes[] = {DType::kFloat32, DType::kFloat64, DType::kBFloat16, DType::kFloat16};
 #else
@@ -36,7 +38,7 @@ template <class F>
 std::span<const Row<F>> tool_rows() {
   return F::cpu_rows();
 }
-constexpr bool kToolUnaligned = true;
+constexpr bool kToolUnaligned = true, kToolKeepsRange = true;
 #endif
 
 #if defined(FASTCONV_TOOL_GPU)

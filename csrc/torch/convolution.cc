@@ -1,8 +1,6 @@
 #include "torch/convolution.h"
 
-#include "torch/guest.h"
 #include "torch/pack.h"
-#include "torch/rows.h"
 
 namespace fastconv::binding {
 namespace {
@@ -15,23 +13,6 @@ Call toward_input(const Call& call, const Shape& input) {
   other.direction = call.direction == Direction::kFprop ? Direction::kDgrad : Direction::kFprop;
   other.output_sizes = sizes_of(input);
   return other;
-}
-
-/// A row that ran out of memory was asked for by name, or must not be replaced by torch's kernel.
-void check_may_hand_over(const ConvPlan& plan, const ConvProblem& problem, const Settings& settings) {
-  if (fallback_is_error() || settings.kernel[static_cast<int>(plan.row->direction)])
-    refuse(std::string("no memory for the workspace of '") + plan.row->name + "' on " + encode(problem));
-}
-
-/// The reference row, which wants no workspace, where nothing but a row of ours can compute the call.
-ConvPlan reference_for(Direction direction, const ConvProblem& problem, const Device& device,
-                       const Settings& settings) {
-  const ConvTable table = table_for(device, settings.allow_tf32);
-  for (size_t i = table.rows.size(); i-- > 0;) {
-    const ConvRow& row = table.rows[i];
-    if (row.direction == direction && !why_not(table, row, problem)) return plan_for(table, row, problem);
-  }
-  return {};
 }
 
 }  // namespace
@@ -54,17 +35,17 @@ Tensor forward(const Call& call, Operand& source, const Tensor& weight, const Te
                const Settings& settings) {
   const bool fprop = call.direction == Direction::kFprop;
   const ConvProblem problem = problem_of(call, fprop ? &source : nullptr, fprop ? nullptr : &source);
-  const ConvRow* named = settings.kernel[static_cast<int>(call.direction)];
+  const RowBase* named = settings.kernel[slot_of(FamilyId::kConv, call.direction)];
   const void* packed = nullptr;
   ConvPlan plan;
   if (extras.packed && !call.device.cuda) {  // CUDA's rows take weights as they lie
     const ConvRow* row = row_of_packed(extras.packed, problem, call.direction);
     if (row && (!named || named == row)) {
       packed = packed_data(extras.packed);
-      plan = plan_for(*row, problem);
+      plan = plan_for(Conv::cpu_table(), *row, problem);
     }
   }
-  if (!plan.row) plan = select(call.direction, problem, call.device, settings, extras.has_epilogue());
+  if (!plan.row) plan = select<Conv>(call.direction, problem, call.device, settings, extras.has_epilogue());
   if (!plan.row) return Tensor();
   std::shared_ptr<const Tensor> held;
   if (extras.cache.id >= 0 && !packed) {
@@ -75,7 +56,7 @@ Tensor forward(const Call& call, Operand& source, const Tensor& weight, const Te
   if (out) return out;
   check_may_hand_over(plan, problem, settings);
   if (!extras.has_epilogue()) return Tensor();
-  plan = reference_for(call.direction, problem, call.device, settings);
+  plan = reference_for<Conv>(call.direction, problem, call.device, settings);
   if (plan.row) out = run_forward(plan, problem, call, source, weight, bias, extras, nullptr);
   if (!out) refuse("no memory for a convolution with an epilogue on " + encode(problem));
   return out;
@@ -84,7 +65,7 @@ Tensor forward(const Call& call, Operand& source, const Tensor& weight, const Te
 Tensor weight_gradient(const Call& call, Operand& x, Operand& dy, const Ints& sizes, const Ints& strides,
                        const Settings& settings) {
   const ConvProblem problem = problem_of(call, &x, &dy);
-  const ConvPlan plan = select(Direction::kWgrad, problem, call.device, settings);
+  const ConvPlan plan = select<Conv>(Direction::kWgrad, problem, call.device, settings);
   if (!plan.row) return Tensor();
   Tensor out = run_wgrad(plan, problem, call, x, dy, sizes, strides);
   if (!out) check_may_hand_over(plan, problem, settings);

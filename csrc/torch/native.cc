@@ -32,7 +32,7 @@ bool is_tracing() {
 }
 
 Tensor native_convolution(const Tensor& input, const Tensor& weight, const Tensor& bias, const Geometry& g) {
-  note_kernel(g.transposed ? Direction::kDgrad : Direction::kFprop, nullptr);
+  note_kernel(FamilyId::kConv, g.transposed ? Direction::kDgrad : Direction::kFprop, nullptr);
   AtenTensorHandle bias_handle = bias.get(), out;
   check(aoti_torch_cpu_convolution(input.get(), weight.get(), optional(&bias_handle), g.stride.values, g.stride.count,
                                    g.padding.values, g.padding.count, g.dilation.values, g.dilation.count, g.transposed,
@@ -61,8 +61,8 @@ Tensor sum_pixels(const Tensor& grad) {
 
 Gradients native_backward(const Tensor& grad, const Tensor& input, const Tensor& weight, const Ints* bias_sizes,
                           const Geometry& g, const bool (&mask)[3]) {
-  if (mask[0]) note_kernel(g.transposed ? Direction::kFprop : Direction::kDgrad, nullptr);
-  if (mask[1]) note_kernel(Direction::kWgrad, nullptr);
+  if (mask[0]) note_kernel(FamilyId::kConv, g.transposed ? Direction::kFprop : Direction::kDgrad, nullptr);
+  if (mask[1]) note_kernel(FamilyId::kConv, Direction::kWgrad, nullptr);
   const int64_t* sizes = bias_sizes ? bias_sizes->values : nullptr;
   const int32_t wanted[3] = {mask[0], mask[1], mask[2]};
   AtenTensorHandle out[3] = {};

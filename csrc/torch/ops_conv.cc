@@ -5,6 +5,7 @@
 #include "torch/convolution.h"
 #include "torch/geometry.h"
 #include "torch/pack.h"
+#include "torch/words.h"
 
 namespace fastconv::binding {
 namespace {
@@ -21,18 +22,9 @@ Geometry read_geometry(Arguments& next) {
   return g;
 }
 
-Activation activation_named(const std::string& name) {
-  constexpr std::pair<const char*, Activation> kNames[] = {
-      {"none", Activation::kNone},           {"relu", Activation::kRelu}, {"relu6", Activation::kRelu6},
-      {"hardswish", Activation::kHardSwish}, {"silu", Activation::kSilu}, {"sigmoid", Activation::kSigmoid}};
-  for (const auto& [known, activation] : kNames)
-    if (name == known) return activation;
-  refuse("activation='" + name + "' is not one of none, relu, relu6, hardswish, silu, sigmoid");
-}
-
 Settings settings_for(const std::string& kernel, Direction direction) {
   Settings s = settings();
-  if (!kernel.empty()) s.kernel[static_cast<int>(direction)] = row_named(kernel, direction);
+  if (!kernel.empty()) s.kernel[slot_of(FamilyId::kConv, direction)] = row_named(kernel, FamilyId::kConv, direction);
   return s;
 }
 
@@ -44,7 +36,7 @@ struct Options {
   explicit Options(Arguments& next) : kernel(next.string()) {
     extras.scale = next.optional_tensor();
     extras.residual = next.optional_tensor();
-    extras.activation = activation_named(next.string());
+    extras.activation = named<Activation>("activation", next.string());
     extras.packed = next.optional_tensor();
   }
 };
@@ -141,19 +133,13 @@ void boxed_conv_bias_grad(StableIValue* stack, uint64_t, uint64_t) {
   stack[0] = result(run_bias_grad(dy, dtype));
 }
 
-Direction direction_named(const std::string& name) {
-  for (const Direction direction : {Direction::kFprop, Direction::kDgrad, Direction::kWgrad})
-    if (name == name_of(direction)) return direction;
-  refuse("direction='" + name + "' is not one of fprop, dgrad, wgrad");
-}
-
 void boxed_conv_pack(StableIValue* stack, uint64_t, uint64_t) {
   Arguments next(stack, "Tlvlllvss");
   const Tensor weight = next.tensor();
   const Ints input_size = next.ints();
   const bool channels_last = next.boolean();
   const Geometry geometry = read_geometry(next);
-  const Direction direction = direction_named(next.string());
+  const Direction direction = named<Direction>("direction", next.string());
   const std::string kernel = next.string();
   const Ints strides = dense_strides(input_size, channels_last);
   const Shape weight_shape = shape_of(weight);
@@ -161,7 +147,7 @@ void boxed_conv_pack(StableIValue* stack, uint64_t, uint64_t) {
   Call call;
   if (const char* reason = read_call(input, weight_shape, nullptr, geometry, &call)) refuse(reason);
   const ConvPlan plan =
-      select(direction, problem_of(call, nullptr, nullptr), call.device, settings_for(kernel, direction));
+      select<Conv>(direction, problem_of(call, nullptr, nullptr), call.device, settings_for(kernel, direction));
   Tensor packed;
   if (plan.row && direction != Direction::kWgrad && !call.device.cuda) packed = pack_weight(plan, call, weight);
   const int64_t none = 0, one = 1;
@@ -173,7 +159,7 @@ void boxed_conv_choice(StableIValue* stack, uint64_t, uint64_t) {
   Arguments next(stack, "TTlllvs");
   const Tensor input = next.tensor(), weight = next.tensor();
   const Geometry geometry = read_geometry(next);
-  const Direction direction = direction_named(next.string());
+  const Direction direction = named<Direction>("direction", next.string());
   Operand x(input);
   Call call;
   if (const char* reason = read_call(x.shape(), shape_of(weight), nullptr, geometry, &call)) {
@@ -183,9 +169,9 @@ void boxed_conv_choice(StableIValue* stack, uint64_t, uint64_t) {
   x.prefer(layout_of(call));
   const ConvProblem problem = problem_of(call, &x, nullptr);
   const Settings current = settings();
-  const ConvPlan plan = select(direction, problem, call.device, current);
+  const ConvPlan plan = select<Conv>(direction, problem, call.device, current);
   stack[0] = result(plan.row ? std::string(plan.row->name)
-                             : "torch: no kernel is known to win" + reasons(direction, problem, call.device, current));
+                             : "torch: no kernel is known to win" + reasons<Conv>(direction, problem, call.device, current));
 }
 
 void boxed_short_conv(StableIValue* stack, uint64_t, uint64_t) {

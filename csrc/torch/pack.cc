@@ -10,6 +10,7 @@
 
 #include "core/cpu/fingerprint.h"
 #include "core/cpu/pages.h"
+#include "core/cpu/run.h"
 #include "torch/api.h"
 #include "torch/error.h"
 
@@ -139,8 +140,9 @@ Tensor room_for_packed(const ConvPlan& plan) {
 void pack_into(const Tensor& packed, const Header& header, const ConvPlan& plan, const Call& call,
                const Tensor& weight) {
   std::memcpy(packed.data(), &header, sizeof(header));
-  pack(plan, filter_of(weight.data(), weight.strides(), plan.problem, call.spatial),
-       static_cast<char*>(packed.data()) + sizeof(header));
+  ConvArgs args;
+  args.w = filter_of(weight.data(), weight.strides(), call.problem, call.spatial);
+  pack(plan, call.problem, args, static_cast<char*>(packed.data()) + sizeof(header));
 }
 
 }  // namespace
@@ -161,9 +163,9 @@ const ConvRow* row_of_packed(const Tensor& packed, const ConvProblem& problem, D
   Header header;
   std::memcpy(&header, data, sizeof(header));
   header.kernel[sizeof(header.kernel) - 1] = 0;
-  const ConvRow* row = find_conv_row(header.kernel);
-  if (!row || row->direction != direction || why_not(*row, problem)) return nullptr;
-  const ConvPlan plan = plan_for(*row, problem);
+  const ConvRow* row = find_row(Conv::cpu_table(), header.kernel);
+  if (!row || row->direction != direction || why_not(Conv::cpu_table(), *row, problem)) return nullptr;
+  const ConvPlan plan = plan_for(Conv::cpu_table(), *row, problem);
   if (header != header_for(*row, plan.problem)) return nullptr;
   return shape.sizes[0] == static_cast<int64_t>(sizeof(header) + packed_bytes(plan)) ? row : nullptr;
 }

@@ -1,41 +1,45 @@
 #include "torch/rows.h"
 
-#include "conv/cuda/conv.h"
-#include "torch/guest.h"
+#include <vector>
+
+#include "torch/external.h"
 
 namespace fastconv::binding {
 namespace {
 
-std::span<const ConvRow> gpu_rows() {
-  if constexpr (kHasCuda) return cuda_conv_rows();
-  return {};
+/// This library's own.
+const std::vector<const RowBase*>& own_rows() {
+  static const std::vector<const RowBase*> all = [] {
+    std::vector<const RowBase*> rows;
+    for_each_family([&](auto family) {
+      using F = decltype(family);
+      for (const Row<F>& row : F::cpu_rows()) rows.push_back(&row);
+      if constexpr (kHasCuda)
+        for (const Row<F>& row : F::cuda_rows()) rows.push_back(&row);
+    });
+    return rows;
+  }();
+  return all;
 }
 
 }  // namespace
 
-const ConvRow* row_at(int index) {
-  const int here = static_cast<int>(conv_rows().size()), there = static_cast<int>(gpu_rows().size());
+const RowBase* row_at(int index) {
+  const int own = static_cast<int>(own_rows().size());
   if (index < 0) return nullptr;
-  if (index >= here + there) return guest_at(index - here - there);
-  return index < here ? &conv_rows()[index] : &gpu_rows()[index - here];
+  return index < own ? own_rows()[index] : external_at(index - own);
 }
 
-int index_of(const ConvRow* row) {
+int index_of(const RowBase* row) {
   for (int i = 0; row; ++i)
     if (row_at(i) == row) return i;
   return -1;
 }
 
-const ConvRow* find_row(const std::string& name) {
-  const ConvRow* row = row_at(0);
+const RowBase* find_row(const std::string& name) {
+  const RowBase* row = row_at(0);
   for (int i = 0; row && name != row->name;) row = row_at(++i);
   return row;
-}
-
-ConvTable table_for(const Device& device, bool allow_tf32) {
-  if constexpr (kHasCuda)
-    if (device.cuda) return cuda_conv_table(capability_of(device.index), allow_tf32);
-  return conv_table();
 }
 
 }  // namespace fastconv::binding

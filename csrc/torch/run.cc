@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "conv/cuda/conv.h"
+#include "conv/bias_grad.h"
 #include "core/cpu/parallel.h"
 #include "core/half.h"
-#include "torch/guest.h"
 #include "torch/native.h"
+#include "torch/run_on.h"
 
 namespace fastconv::binding {
 namespace {
@@ -84,25 +84,38 @@ class ChannelVector {
   std::vector<double> doubles_;
 };
 
-/// On torch's current stream, with a workspace that torch's allocator gives out again in the order of that stream.
-bool run_on_gpu(const ConvPlan& plan, const ConvProblem& problem, ConvArgs args, const Device& device) {
-  if constexpr (kHasCuda) {
-    const OnDevice scope(device);
-    const int64_t bytes = static_cast<int64_t>(cuda_workspace(plan, problem, args)), one = 1;
-    Tensor workspace;
-    if (bytes) {
-      if (!try_empty_strided(1, &bytes, &one, aoti_torch_dtype_uint8(), device, &workspace)) return false;
-      args.workspace = workspace.data();
-    }
-    args.stream = current_stream(device.index);
-    run_cuda(plan, problem, args);
-  }
-  return true;
+/// One more reference, for a callee that gives back what it is handed.
+StableIValue lend(const Tensor& tensor) {
+  AtenTensorHandle handle;
+  check(aoti_torch_new_tensor_handle(tensor.get(), &handle));
+  return torch::stable::detail::from(handle);
 }
 
-bool run_on(const Device& device, const ConvPlan& plan, const ConvProblem& problem, const ConvArgs& args) {
-  note_kernel(plan.row->direction, plan.row);
-  return device.cuda ? run_on_gpu(plan, problem, args, device) : run(plan, problem, args);
+StableIValue lend_optional(const Tensor& tensor) {
+  if (!tensor) return torch::stable::detail::from(std::nullopt);
+  AtenTensorHandle handle;
+  check(aoti_torch_new_tensor_handle(tensor.get(), &handle));
+  return torch::stable::detail::from(std::optional<AtenTensorHandle>(handle));
+}
+
+void run_external_forward(const ConvPlan& plan, const Tensor& source, const Tensor& weight, const Tensor& bias,
+                       const Extras& extras, const Tensor& out) {
+  StableIValue stack[9] = {lend(source),
+                           lend(weight),
+                           lend_optional(bias),
+                           lend_optional(extras.scale),
+                           lend_optional(extras.residual),
+                           lend(out),
+                           result(encode(plan.problem)),
+                           result(std::string(plan.row->name)),
+                           result(std::string(name_of(extras.activation)))};
+  check(torch_call_dispatcher("fastconv::_external_conv", "", stack, TORCH_ABI_VERSION));
+}
+
+void run_external_wgrad(const ConvPlan& plan, const Tensor& x, const Tensor& dy, const Tensor& out) {
+  StableIValue stack[5] = {lend(x), lend(dy), lend(out), result(encode(plan.problem)),
+                           result(std::string(plan.row->name))};
+  check(torch_call_dispatcher("fastconv::_external_conv_wgrad", "", stack, TORCH_ABI_VERSION));
 }
 
 }  // namespace
@@ -115,9 +128,9 @@ Tensor run_forward(const ConvPlan& plan, const ConvProblem& problem, const Call&
   const Ints strides = dense_strides(call.output_sizes, call.channels_last);
   Tensor out =
       empty_strided(call.output_sizes.count, call.output_sizes.values, strides.values, call.dtype, call.device);
-  if (is_guest(*plan.row)) {
-    note_kernel(plan.row->direction, plan.row);
-    run_guest_forward(plan, source.tensor(), weight, bias, extras, out);
+  if (is_external(*plan.row)) {
+    note_kernel(FamilyId::kConv, plan.row->direction, plan.row);
+    run_external_forward(plan, source.tensor(), weight, bias, extras, out);
     return out;
   }
   const ChannelVector scale(extras.scale, problem.dtype), shift(bias, problem.dtype);
@@ -145,9 +158,9 @@ Tensor run_forward(const ConvPlan& plan, const ConvProblem& problem, const Call&
 Tensor run_wgrad(const ConvPlan& plan, const ConvProblem& problem, const Call& call, Operand& x, Operand& dy,
                  const Ints& sizes, const Ints& strides) {
   Tensor out = empty_strided(sizes.count, sizes.values, strides.values, call.dtype, call.device);
-  if (is_guest(*plan.row)) {
-    note_kernel(Direction::kWgrad, plan.row);
-    run_guest_wgrad(plan, x.tensor(), dy.tensor(), out);
+  if (is_external(*plan.row)) {
+    note_kernel(FamilyId::kConv, Direction::kWgrad, plan.row);
+    run_external_wgrad(plan, x.tensor(), dy.tensor(), out);
     return out;
   }
   ConvArgs args;

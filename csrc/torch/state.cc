@@ -19,16 +19,16 @@ constexpr int kUnset = -1;
 std::atomic<bool> process_enabled{false};
 std::atomic<int> process_precision{static_cast<int>(Precision::kHigh)};
 std::atomic<bool> process_allow_tf32{false};
-std::atomic<const ConvRow*> process_kernel[kDirections];
+std::atomic<const RowBase*> process_kernel[kSlots];
 
 /// kUnset and null where the thread follows the process.
 struct Scope {
   int enabled = kUnset;
   int precision = kUnset;
-  const ConvRow* kernel[kDirections] = {};
+  const RowBase* kernel[kSlots] = {};
 };
 thread_local Scope scope;
-thread_local const ConvRow* last_kernel[kDirections];
+thread_local const RowBase* last_kernel[kSlots];
 
 bool read_fallback() {
   const char* value = std::getenv("FASTCONV_FALLBACK");
@@ -41,19 +41,19 @@ int checked_precision(int precision) {
   return precision;
 }
 
-void check_direction(int direction) {
-  if (direction < 0 || direction >= kDirections)
-    throw std::runtime_error("fastconv: " + std::to_string(direction) + " is no direction of a convolution");
+void check_slot(int slot) {
+  if (slot < 0 || slot >= kSlots)
+    throw std::runtime_error("fastconv: " + std::to_string(slot) + " is no direction of a family");
 }
 
-/// The row of that index, null for -1; throws unless it computes the direction.
-const ConvRow* row_for(int direction, int index) {
-  check_direction(direction);
-  const ConvRow* row = row_at(index);
+/// The row of that index, null for -1; throws unless it computes the slot's direction.
+const RowBase* row_for(int slot, int index) {
+  check_slot(slot);
+  const RowBase* row = row_at(index);
   if (index >= 0 && !row) throw std::runtime_error("fastconv: no kernel has the index " + std::to_string(index));
-  if (row && static_cast<int>(row->direction) != direction)
+  if (row && row->slot() != slot)
     throw std::runtime_error(std::string("fastconv: kernel '") + row->name + "' computes " + name_of(row->direction) +
-                             ", not " + name_of(static_cast<Direction>(direction)));
+                             " of " + name_of(row->family) + ", not what slot " + std::to_string(slot) + " is of");
   return row;
 }
 
@@ -72,12 +72,14 @@ Settings settings() {
   s.precision = static_cast<Precision>(scope.precision == kUnset ? process_precision.load(std::memory_order_relaxed)
                                                                  : scope.precision);
   s.allow_tf32 = process_allow_tf32.load(std::memory_order_relaxed);
-  for (int i = 0; i < kDirections; ++i)
+  for (int i = 0; i < kSlots; ++i)
     s.kernel[i] = scope.kernel[i] ? scope.kernel[i] : process_kernel[i].load(std::memory_order_relaxed);
   return s;
 }
 
-void note_kernel(Direction direction, const ConvRow* row) { last_kernel[static_cast<int>(direction)] = row; }
+void note_kernel(FamilyId family, Direction direction, const RowBase* row) {
+  last_kernel[slot_of(family, direction)] = row;
+}
 
 bool fallback_is_error() {
   static const bool value = read_fallback();
@@ -112,46 +114,54 @@ int fastconv_scope_precision(int precision) {
 int fastconv_has_cuda() { return kHasCuda; }
 void fastconv_set_allow_tf32(int on) { process_allow_tf32 = on != 0; }
 
-int fastconv_find_kernel(const char* name, int* direction) {
+int fastconv_slot(const char* family, const char* direction) {
   return guarded(-1, [&] {
-    const ConvRow* row = find_row(name);
-    if (row) *direction = static_cast<int>(row->direction);
+    FamilyId id;
+    Direction way;
+    return value_named(family, &id) && value_named(direction, &way) ? slot_of(id, way) : -1;
+  });
+}
+
+int fastconv_find_kernel(const char* name, int* slot) {
+  return guarded(-1, [&] {
+    const RowBase* row = find_row(name);
+    if (row) *slot = row->slot();
     return index_of(row);
   });
 }
 
 const char* fastconv_kernel_name(int index) {
-  const ConvRow* row = row_at(index);
+  const RowBase* row = row_at(index);
   return row ? row->name : nullptr;
 }
 
-void fastconv_set_kernel(int direction, int index) {
-  guarded([&] { process_kernel[direction] = row_for(direction, index); });
+void fastconv_set_kernel(int slot, int index) {
+  guarded([&] { process_kernel[slot] = row_for(slot, index); });
 }
 
-int fastconv_get_kernel(int direction) {
+int fastconv_get_kernel(int slot) {
   return guarded(-1, [&] {
-    check_direction(direction);
-    return index_of(settings().kernel[direction]);
+    check_slot(slot);
+    return index_of(settings().kernel[slot]);
   });
 }
 
-int fastconv_scope_kernel(int direction, int index) {
+int fastconv_scope_kernel(int slot, int index) {
   return guarded(-1, [&] {
-    const ConvRow* row = row_for(direction, index);
-    return index_of(std::exchange(scope.kernel[direction], row));
+    const RowBase* row = row_for(slot, index);
+    return index_of(std::exchange(scope.kernel[slot], row));
   });
 }
 
-void fastconv_note_kernel(int direction, int index) {
-  guarded([&] { note_kernel(static_cast<Direction>(direction), row_for(direction, index)); });
+void fastconv_note_kernel(int slot, int index) {
+  guarded([&] { last_kernel[slot] = row_for(slot, index); });
 }
 
 int64_t fastconv_choices() { return choices_made(); }
 
-const char* fastconv_last_kernel(int direction) {
+const char* fastconv_last_kernel(int slot) {
   return guarded(static_cast<const char*>(nullptr), [&] {
-    check_direction(direction);
-    return last_kernel[direction] ? last_kernel[direction]->name : nullptr;
+    check_slot(slot);
+    return last_kernel[slot] ? last_kernel[slot]->name : nullptr;
   });
 }

@@ -97,6 +97,7 @@ Arguments::~Arguments() {
       case 'm':
         if (const auto list = to<std::optional<StableListHandle>>(take())) torch_delete_list(*list);
         break;
+      case 'i': to<std::optional<int64_t>>(take()); break;
       case 's': torch_delete_string(to<StringHandle>(take())); break;
       default: take();
     }
@@ -125,6 +126,13 @@ bool Arguments::optional_ints(Ints* out) {
 
 Ints Arguments::list_of_booleans() { return read_list<bool>(take()); }
 int64_t Arguments::integer() { return to<int64_t>(take()); }
+
+bool Arguments::optional_integer(int64_t* out) {
+  const auto value = to<std::optional<int64_t>>(take());
+  if (value) *out = *value;
+  return value.has_value();
+}
+
 bool Arguments::boolean() { return to<bool>(take()); }
 
 StableIValue result_or_undefined(Tensor tensor) {

@@ -91,7 +91,7 @@ struct Ints {
 class Arguments {
  public:
   /// `types` has a letter for each argument: T a tensor, t an optional one, l a list, m an optional list, s a string,
-  /// v any plain value.
+  /// i an optional integer, v any plain value.
   Arguments(StableIValue* stack, const char* types) : next_(stack), types_(types) {}
   Arguments(const Arguments&) = delete;
   ~Arguments();
@@ -101,6 +101,7 @@ class Arguments {
   Ints ints();
   bool optional_ints(Ints* out);
   int64_t integer();
+  bool optional_integer(int64_t* out);
   bool boolean();
   std::string string();
   template <int kCount>

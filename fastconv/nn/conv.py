@@ -19,6 +19,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from fastconv import _native
 from fastconv.functional import convolution
+from fastconv.nn.conv_problem import direction_of as direction_of
+from fastconv.nn.conv_problem import problem_of as problem_of
+from fastconv.nn.leaf import pass_for_torchs
 
 __all__ = [
     "Conv1d",
@@ -101,14 +104,6 @@ class Layer(_ConvNd):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._renew_cache()
         super()._load_from_state_dict(*args, **kwargs)
-
-
-def pass_for_torchs(layer: torch.nn.Module) -> None:
-    """Has FX take the layer for one of torch's, which it does not look into, by the module of its
-    class as the instance tells it. A subclass of somebody else's is looked into, as of torch's.
-    """
-    if type(layer).__module__ == __name__:
-        layer.__dict__["__module__"] = _ConvNd.__module__
 
 
 # TorchScript reads all of a `forward`, and compiles what stands under is_scripting().
@@ -246,3 +241,14 @@ class ConvTranspose3d(_Transposed, torch.nn.ConvTranspose3d):
 
     _axes = 3
     _torch_forward = _named(torch.nn.ConvTranspose3d.forward, "_torch_forward")
+
+
+#: Ours for each of torch's.
+OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
+    torch.nn.Conv1d: Conv1d,
+    torch.nn.Conv2d: Conv2d,
+    torch.nn.Conv3d: Conv3d,
+    torch.nn.ConvTranspose1d: ConvTranspose1d,
+    torch.nn.ConvTranspose2d: ConvTranspose2d,
+    torch.nn.ConvTranspose3d: ConvTranspose3d,
+}

@@ -27,6 +27,7 @@ def _is_kept(weight: Tensor, dtype: torch.dtype) -> bool:
         and weight.dtype == torch.float32
         and weight.requires_grad
         and weight.is_leaf
+        and not weight.is_inference()
         and not weight._is_view()
         and 3 <= weight.dim() <= 5
         and 0 not in weight.shape
@@ -46,7 +47,7 @@ def cast_weight(weight: Tensor, dtype: torch.dtype) -> Tensor:
         out = cast(weight, dtype)
         assert out is not None
         return out
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         nothing = weight.new_empty((0, *weight.shape[1:]))
         node = _CONVS[weight.dim() - 3](nothing, weight).grad_fn
     kept: Tensor = node._saved_weight  # type: ignore[union-attr]

@@ -48,6 +48,7 @@ __all__ = [
     "conv_dgrad",
     "conv_transpose",
     "conv_wgrad",
+    "geometry_id",
     "interned",
     "transposed_size",
 ]
@@ -74,17 +75,15 @@ class Interned(NamedTuple):
 _interned: dict[tuple[Geometry, tuple[int, ...] | None], Interned] = {}
 
 
-def interned(geometry: Geometry, output_padding: tuple[int, ...] | None = None) -> Interned | None:
-    """The geometry by its number, of a transposed convolution where there is an output padding; None
-    where the library's table is full, or where there is no library.
+def geometry_id(geometry: Geometry, output_padding: tuple[int, ...] | None = None) -> int:
+    """The number by which the op library knows the geometry, of a transposed convolution where
+    there is an output padding; -1 where its table is full, or where there is no library.
     """
-    key = (geometry, output_padding)
-    known = _interned.get(key)
-    if known is not None or _native.lib is None:
-        return known
+    if _native.lib is None:
+        return -1
     axes = len(geometry.stride)
     array = ctypes.c_int64 * axes
-    number = int(
+    return int(
         _native.lib.fastconv_intern_geometry(
             axes,
             array(*geometry.stride),
@@ -95,9 +94,17 @@ def interned(geometry: Geometry, output_padding: tuple[int, ...] | None = None) 
             geometry.groups,
         )
     )
-    if number < 0:
-        return None
-    known = _interned[key] = Interned(number, geometry, output_padding)
+
+
+def interned(geometry: Geometry, output_padding: tuple[int, ...] | None = None) -> Interned | None:
+    """The geometry with its number; None where it has none."""
+    key = (geometry, output_padding)
+    known = _interned.get(key)
+    if known is None:
+        number = geometry_id(*key)
+        if number < 0:
+            return None
+        known = _interned[key] = Interned(number, *key)
     return known
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-8, "f16": 2.0**-11}
 #: How a class's error compares with that of plain sums of the same depth (docs/numerics.md).
 FACTOR = {"exact": 6.0, "winograd_f2": 8.0, "winograd_f4": 20.0, "tf32": 6.0 + 2.0**14}
+#: Products that one chain of additions spans at most on the CPU (csrc/core/cpu/long_sum.h).
+BLOCK = 1024
 #: The largest sum that integers may reach for every order of summation to be exact.
 EXACT_LIMIT = {"f32": 2**24, "f64": 2**53, "bf16": 2**8, "f16": 2**11}
 
@@ -58,29 +60,39 @@ def accumulator(dtype: str) -> str:
     return "f64" if dtype == "f64" else "f32"
 
 
-def growth(depth: int) -> float:
+def growth(depth: int, blocked: bool = False) -> float:
     """How the error of a sum of ``depth`` independent products grows, in roundings of one product.
 
     The products' own roundings add up like a random walk, with the root of the depth. Each addition
-    into one running
-    sum rounds by that sum's size, which itself grows with the root: together linear, with a small
-    constant. Uniform
-    inputs give 0.096 * depth as the root of the mean square, and about eleven times that at worst
-    among a million.
+    into one running sum rounds by that sum's size, which itself grows with the root: together
+    linear, with a small constant. Uniform inputs give 0.096 * depth as the root of the mean square,
+    and about eleven times that at worst among a million.
+
+    With ``blocked``, no such chain is longer than `BLOCK`: the errors of the blocks' chains add up
+    with the root of their number, and one chain of as many additions joins the blocks.
     """
-    return math.sqrt(depth) + depth / 3
+    chain = math.sqrt(depth) + depth / 3
+    if not blocked:
+        return chain
+    blocks = depth / BLOCK
+    joined = math.sqrt(blocks) * BLOCK / 3 + blocks * math.sqrt(BLOCK) / 3
+    return min(chain, math.sqrt(depth) + joined)
 
 
 def real(
-    problem: Problem, direction: str, numerics: str = "exact", scale: float = 1.0
+    problem: Problem,
+    direction: str,
+    numerics: str = "exact",
+    scale: float = 1.0,
+    blocked: bool = False,
 ) -> Tolerance:
     """The bound for real inputs whose products are at most ``scale``, against the same sums in
-    float64.
+    float64; ``blocked`` for the CPU's rows.
 
     For a float64 problem the yardstick itself rounds as often: the bound counts both.
     """
     depth = max(problem.accumulation_depth(direction), 1)
-    atol = FACTOR[numerics] * growth(depth) * EPSILON[accumulator(problem.dtype)] * scale
+    atol = FACTOR[numerics] * growth(depth, blocked) * EPSILON[accumulator(problem.dtype)] * scale
     return Tolerance(atol * (2 if problem.dtype == "f64" else 1), 2 * EPSILON[problem.dtype])
 
 

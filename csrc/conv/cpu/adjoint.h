@@ -15,6 +15,7 @@ struct Adjoint {
   static void run(const ConvProblem& p, const ConvArgs& args) {
     ConvArgs turned = args;
     turned.x = args.dy;
+    turned.w = adjoint(args.w, p);
     kFprop->run(adjoint(p), turned);
   }
   static size_t workspace(const ConvProblem& p) { return kFprop->workspace(adjoint(p)); }

@@ -8,6 +8,7 @@ namespace fastconv {
 namespace {
 
 constexpr int64_t kChannels = 64;  // one strip: four cache lines of floats, read pixel after pixel
+constexpr int64_t kInFloat = 256;  // numbers that are summed in float, these sums in double: exact enough and fast
 
 template <class T>
 void run_typed(const ConvProblem& p, const T* dy, T* dbias) {
@@ -18,9 +19,12 @@ void run_typed(const ConvProblem& p, const T* dy, T* dbias) {
       double sum = 0;
       for (int64_t n = 0; n < p.N; ++n) {
         const T* plane = dy + (n * p.K + k) * pixels;
-        Accumulator partial[16] = {};
-        for (int64_t i = 0; i < pixels; ++i) partial[i % 16] += static_cast<Accumulator>(read(plane + i));
-        for (Accumulator part : partial) sum += part;
+        for (int64_t begin = 0; begin < pixels; begin += 16 * kInFloat) {
+          const int64_t end = begin + 16 * kInFloat < pixels ? begin + 16 * kInFloat : pixels;
+          Accumulator partial[16] = {};
+          for (int64_t i = begin; i < end; ++i) partial[i % 16] += static_cast<Accumulator>(read(plane + i));
+          for (Accumulator part : partial) sum += part;
+        }
       }
       write(sum, dbias + k);
     });
@@ -29,8 +33,8 @@ void run_typed(const ConvProblem& p, const T* dy, T* dbias) {
   parallel_for((p.K + kChannels - 1) / kChannels, [&](int64_t strip) {
     const int64_t k0 = strip * kChannels, count = p.K - k0 < kChannels ? p.K - k0 : kChannels;
     double sum[kChannels] = {};
-    for (int64_t row = 0; row < p.N * pixels; row += 256) {  // short float sums, then double: exact enough and fast
-      const int64_t end = row + 256 < p.N * pixels ? row + 256 : p.N * pixels;
+    for (int64_t row = 0; row < p.N * pixels; row += kInFloat) {
+      const int64_t end = row + kInFloat < p.N * pixels ? row + kInFloat : p.N * pixels;
       Accumulator partial[kChannels] = {};
       for (int64_t pixel = row; pixel < end; ++pixel)
         for (int64_t k = 0; k < count; ++k) partial[k] += static_cast<Accumulator>(read(dy + pixel * p.K + k0 + k));

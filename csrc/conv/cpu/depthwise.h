@@ -33,7 +33,7 @@ struct Tile {
   bool streamed;  // outputs go past the caches
 };
 
-/// kTaps taps, neighbours (tap_step 1), at in_step kStep; or any number at any steps where kTaps is 0.
+/// kTaps taps, neighbours (tap_step 1), at in_step kStep; or any number at any steps where kTaps is 0 or kLong.
 /// kEdge: some of the span does not exist. kTail: fewer channels than lanes.
 template <int kTile, int kTaps, int kStep, bool kEdge, bool kTail>
 void run_tile(const Tile& t) {
@@ -54,6 +54,7 @@ void run_tile(const Tile& t) {
     const Vec start = shift ? read(shift + c) : zero();
 #pragma GCC unroll 8
     for (int j = 0; j < kTile; ++j) sum[j] = start;
+    [[maybe_unused]] LongSums<kTile> long_sums;
     const float *in = in_channels, *w = w_channels;
     for (int64_t r = 0; r < rows; ++r, in += in_row, w += w_row) {
       if constexpr (kTaps > 0) {
@@ -79,9 +80,11 @@ void run_tile(const Tile& t) {
             if (const int64_t i = at + j * t.in_step; kEdge && (i < begin || i >= end)) continue;
             sum[j] = fma(read(pixel), weight, sum[j]);
           }
+          if constexpr (kTaps == kLong) long_sums.passed(sum);
         }
       }
     }
+    if constexpr (kTaps == kLong) long_sums.finish(sum);
     if (simple) {
       float* out = out_channels;
 #pragma GCC unroll 8
@@ -118,7 +121,8 @@ constexpr Tiles kTiles = {
      run_tile<7, kTaps, kStep, true, kTail>, run_tile<8, kTaps, kStep, true, kTail>},
 };
 
-inline const Tiles& tiles_for(const Axis& a) {
+inline const Tiles& tiles_for(const Axis& a, int64_t rows) {
+  if (rows * a.taps > kBlockOfSum) return kTiles<kLong, 0, false>;
   const int64_t kind = a.tap_step == 1 && a.in_step <= 2 ? a.taps * 10 + a.in_step : 0;
   switch (kind) {
     case 31: return kTiles<3, 1, false>;
@@ -160,7 +164,8 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
   const int64_t in_base = (n * d.in_h + in_row) * d.in_w * C;
   const int64_t w_base = ((ah.w_first + ah.w_step * first_tap) * d.taps_w + aw.w_first) * kLanes;
   const int64_t out_base = (n * d.out_h + ah.first + ah.step * row) * d.out_w + aw.first;
-  const Tiles& tiles = tiles_for(aw);
+  const Tiles& tiles = tiles_for(aw, t.rows);
+  const Tiles& tail = t.rows * aw.taps > kBlockOfSum ? kTiles<kLong, 0, true> : kTiles<0, 0, true>;
   const int64_t whole_end = channel_end - (channel_end - channel) % kLanes;
   const int64_t parts = divide_up(aw.count, kMaxTile);
   for (int64_t part = 0; part < parts; ++part) {
@@ -183,7 +188,7 @@ inline void run_row(const DepthwiseCall& d, const Axis& ah, const Axis& aw, int6
       for (int64_t i = 0; i < width * aw.in_step * C; i += 16) __builtin_prefetch(ahead + i, 0, 2);
     }
     if (whole_end > channel) run(tiles, channel, whole_end);
-    if (channel_end > whole_end) run(kTiles<0, 0, true>, whole_end, channel_end);
+    if (channel_end > whole_end) run(tail, whole_end, channel_end);
   }
 }
 

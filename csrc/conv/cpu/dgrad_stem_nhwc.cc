@@ -6,8 +6,7 @@
 // phases, zero where a phase has no tap. A tile's outputs are stride_h pieces of neighbouring rows of dx.
 
 #include "conv/cpu/phases.h"
-#include "core/cpu/epilogue.h"
-#include "core/cpu/gemm.h"
+#include "core/cpu/panel_tile.h"
 
 namespace fastconv {
 namespace {
@@ -57,14 +56,9 @@ size_t workspace(const ConvProblem& p) {
 template <int MR, int NV>
 void sum_tile(const float* dy, int64_t row_floats, int64_t step, int64_t rows, int64_t length, const float* packed,
               float* sums) {
-  Vec acc[MR][NV];
-  clear(acc);
-  for (int64_t i = 0; i < rows; ++i)
-    accumulate<MR, NV>(acc, dy + i * row_floats, step, packed + i * length * NV * kLanes, length);
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) store(sums + i * kPanel + j * kLanes, acc[i][j]);
+  for_each_block({rows, row_floats, 1, 0, length}, [&](const Runs& block, int64_t from, int64_t done) {
+    sum_block<MR, NV>(dy + from, step, block, packed + done * NV * kLanes, done == 0, sums, kPanel);
+  });
 }
 
 bool all_finite(const float* sums, int64_t count, int64_t columns) {

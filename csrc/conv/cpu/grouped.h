@@ -56,10 +56,10 @@ inline void run_grouped_row(const GroupedCall& d, const Axis& ah, const Axis& aw
   t.out_row = d.out_w * C, t.first_row = most(-in_row, 0), t.last_row = least(d.in_h - in_row, 4);
   const int64_t ahead_base = in_base + (t.rows - 1 + pair) * t.in_row + t.ahead_row;
   const bool permute = d.group < kLanes;
-  const GroupedTiles& inside =
-      permute ? grouped_tiles_for<false, true>(aw, pair) : grouped_tiles_for<false, false>(aw, pair);
-  const GroupedTiles& edge =
-      permute ? grouped_tiles_for<true, true>(aw, pair) : grouped_tiles_for<true, false>(aw, pair);
+  const GroupedTiles& inside = permute ? grouped_tiles_for<false, true>(aw, t.rows, d.group, pair)
+                                       : grouped_tiles_for<false, false>(aw, t.rows, d.group, pair);
+  const GroupedTiles& edge = permute ? grouped_tiles_for<true, true>(aw, t.rows, d.group, pair)
+                                     : grouped_tiles_for<true, false>(aw, t.rows, d.group, pair);
   const int64_t parts = divide_up(aw.count, aw.in_step == 1 ? kMaxTile : kMaxStridedTile);
   for (t.channel = channel; t.channel < channel_end; t.channel += kLanes) {
     const int64_t first_channel = permute ? t.channel : t.channel / d.group * d.group;

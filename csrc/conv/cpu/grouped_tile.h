@@ -64,8 +64,8 @@ FASTCONV_INLINE void finish_row(const GroupedTile& t, bool simple, int64_t pixel
   }
 }
 
-/// kTaps taps, neighbours, at in_step kStep; or any number at any steps where kTaps is 0. kEdge: some of the span does
-/// not exist. kPermute: groups narrower than a vector.
+/// kTaps taps, neighbours, at in_step kStep; or any number at any steps where kTaps is 0 or kLong. kEdge: some of the
+/// span does not exist. kPermute: groups narrower than a vector.
 template <int kTile, int kTaps, int kStep, bool kEdge, bool kPermute>
 void run_grouped_tile(const GroupedTile& t) {
   constexpr int kSpan = kTaps > 0 ? (kTile - 1) * kStep + kTaps : kTile;
@@ -78,6 +78,7 @@ void run_grouped_tile(const GroupedTile& t) {
   const Vec start = simple && e.shift ? load(static_cast<const float*>(e.shift) + t.channel) : zero();
 #pragma GCC unroll 8
   for (int j = 0; j < kTile; ++j) even[j] = start, odd[j] = zero();
+  [[maybe_unused]] LongSums<kTile> long_even, long_odd;
   const LaneIndex first = t.lanes;
   for (int64_t r = 0; r < t.rows; ++r) {
     const float* in = t.in + r * t.in_row;
@@ -105,11 +106,13 @@ void run_grouped_tile(const GroupedTile& t) {
             for (int j = 0; j < kTile; ++j)
               sum[j] = fma(tile_input<kEdge, kPermute>(t, in, s * t.tap_step + j * t.in_step, c + half, lane), weight,
                            sum[j]);
+            if constexpr (kTaps == kLong) (half ? long_odd.passed(odd) : long_even.passed(even));
           }
         }
       }
     }
   }
+  if constexpr (kTaps == kLong) long_even.finish(even), long_odd.finish(odd);
 #pragma GCC unroll 8
   for (int j = 0; j < kTile; ++j) even[j] = even[j] + odd[j];
   finish_row<kTile>(t, simple, t.pixel, even);
@@ -196,8 +199,10 @@ constexpr GroupedTiles kGroupedPairs = [] {
   return tiles;
 }();
 
+/// For `rows` rows of taps and `group` channels.
 template <bool kEdge, bool kPermute>
-const GroupedTiles& grouped_tiles_for(const Axis& a, bool pair) {
+const GroupedTiles& grouped_tiles_for(const Axis& a, int64_t rows, int64_t group, bool pair) {
+  if (rows * group * a.taps > 2 * kBlockOfSum) return kGroupedTiles<kLong, 0, kEdge, kPermute>;
   if constexpr (kPermute) {
     if (pair) return kGroupedPairs<kEdge>;
   }

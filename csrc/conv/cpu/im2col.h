@@ -68,9 +68,10 @@ struct Target2d {
   const Epilogue* epilogue;  // null for none
 };
 
-/// out[i][j] = sum over l of a[i * a_row + l * a_step] * b[l * kColumns + j]. One of a_row and a_step is 1.
-inline void product(int64_t rows, int64_t length, const float* a, int64_t a_row, int64_t a_step, const float* b,
-                    const Target2d<float>& out) {
+/// out[i][j] = sum over l of a[i * a_row + l * a_step] * b[l * kColumns + j] for one block of a sum. One of a_row and
+/// a_step is 1.
+inline void product_of_block(int64_t rows, int64_t length, const float* a, int64_t a_row, int64_t a_step,
+                             const float* b, const Target2d<float>& out) {
   const Tiling tiling = tile_rows(rows);
   const Epilogue none;
   for (int64_t i = 0; i < rows; i += tiling.height)
@@ -94,8 +95,8 @@ inline void product(int64_t rows, int64_t length, const float* a, int64_t a_row,
     });
 }
 
-inline void product(int64_t rows, int64_t length, const double* a, int64_t a_row, int64_t a_step, const double* b,
-                    const Target2d<double>& out) {
+inline void product_of_block(int64_t rows, int64_t length, const double* a, int64_t a_row, int64_t a_step,
+                             const double* b, const Target2d<double>& out) {
   typedef double Doubles __attribute__((vector_size(kColumns<double> * sizeof(double))));
   constexpr int kRows = 6;
   for (int64_t i = 0; i < rows; i += kRows)
@@ -115,6 +116,18 @@ inline void product(int64_t rows, int64_t length, const double* a, int64_t a_row
           out.data[index] = out.epilogue ? finish<double>(sum, *out.epilogue, out.channel + j, index) : sum;
         }
     });
+}
+
+/// The same for sums of any length: blocks after the first add to `out`, the last one finishes.
+template <class T>
+void product(int64_t rows, int64_t length, const T* a, int64_t a_row, int64_t a_step, const T* b,
+             const Target2d<T>& out) {
+  for (int64_t l = 0; l == 0 || l < length; l += kBlockOfSum) {
+    Target2d<T> to = out;
+    to.add = out.add || l > 0;
+    if (length - l > kBlockOfSum) to.epilogue = nullptr;
+    product_of_block(rows, least(length - l, kBlockOfSum), a + l * a_step, a_row, a_step, b + l * kColumns<T>, to);
+  }
 }
 
 /// Calls `body(T{})` with the problem's element type, float or double.

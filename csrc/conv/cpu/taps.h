@@ -1,6 +1,7 @@
 // What kernels that walk filter taps along rows share: taps of an axis, the cut of rows and channels.
 #pragma once
 
+#include "core/cpu/long_sum.h"
 #include "core/cpu/machine.h"
 #include "core/cpu/parallel.h"
 #include "core/cpu/simd.h"
@@ -58,6 +59,29 @@ FASTCONV_INLINE void add_to_pair(float* total, float* rest, Vec a) {
   store(rest, load(rest) + ((before - (after - gained)) + (a - gained)));
   store(total, after);
 }
+
+/// In place of a number of taps: any number, at any steps, whose products are more than one chain takes.
+constexpr int kLong = -1;
+
+/// The sums of a tile over any number of products: blocks of them are summed apart, and kept in `total`.
+template <int kTile>
+struct LongSums {
+  alignas(64) float total[kTile * kLanes];
+  int64_t in_block = 0;
+  bool longer = false;
+
+  /// After one more product in each of `sum`.
+  FASTCONV_INLINE void passed(Vec (&sum)[kTile]) {
+    if (++in_block < kBlockOfSum) return;
+    for (int j = 0; j < kTile; ++j) store(total + j * kLanes, longer ? load(total + j * kLanes) + sum[j] : sum[j]);
+    for (int j = 0; j < kTile; ++j) sum[j] = zero();
+    in_block = 0, longer = true;
+  }
+  FASTCONV_INLINE void finish(Vec (&sum)[kTile]) const {
+    if (!longer) return;
+    for (int j = 0; j < kTile; ++j) sum[j] = sum[j] + load(total + j * kLanes);
+  }
+};
 
 /// Outputs that one chain of float32 additions may span: its error grows with the length, that of many short chains
 /// with the root.

@@ -152,6 +152,12 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, const Sums&
   const Range inside = all_taps_inside(p.Q, p.W, p.S, p.stride_w, p.pad_w, p.dilation_w);
   t.inside_begin = inside.begin, t.inside_end = inside.end;
   const int64_t stripes = divide_up(p.Q, kChain);
+  const auto to_pairs = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * taps; i < end * taps; i += kLanes) {
+      add_to_pair(sums.total + i, sums.rest + i, load(sums.rows + i));
+      store(sums.rows + i, zero());
+    }
+  };
   const auto sum_row = [&](int64_t n, Range rows_now, int64_t channel, int64_t channel_end) {
     const int64_t row = rows_now.begin;
     const Range tap_rows = taps_inside(axis, row, p.H);
@@ -167,13 +173,11 @@ void sum_part(const ConvProblem& p, const float* x, const float* dy, const Sums&
         t.begin = q.begin, t.end = q.end;
         if (t.channels < kLanes) sweep_any(t);
         else run_sweep(t);
+        if ((stripe + 1) % kRows == 0) to_pairs(c, c + kLanes);
       }
     }
     if ((row + 1) % kRows != 0 && row + 1 != p.P && n * p.P + row + 1 != rows.end) return;
-    for (int64_t i = channel * taps; i < round_up(channel_end, kLanes) * taps; i += kLanes) {
-      add_to_pair(sums.total + i, sums.rest + i, load(sums.rows + i));
-      store(sums.rows + i, zero());
-    }
+    to_pairs(channel, round_up(channel_end, kLanes));
   };
   const bool in_order = in_memory_order(p.C * (p.H * p.W + p.P * p.Q), p.N);
   for_each_row(rows, p.P, vectors, p.C, p.R * p.W + p.Q, in_order, sum_row);

@@ -4,9 +4,11 @@
 // Where y = At [(G g Gt) * (Bt d B)] A, the gradient of g is Gt [sum over tiles of (Bt d B) * (A dy At)] G: 36 matrix
 // products over the tiles in place of 144 over the pixels (docs/winograd.md). Three steps a chunk of tiles: V[position]
 // [tile][c] from x and U[position][panel][tile][k] from dy; M[position][c][k] = Vt U, one block of channels by one
-// panel of k a task; Gt M G, added to the working dw. After the last chunk a task writes its part of dw. Each sum has
-// one owner and one order, so results do not depend on timing.
+// panel of k a task; Gt M G, added to the working dw. After the last chunk a task writes its part of dw, with plain
+// sums (wgrad_plain.h) in place of vectors that are not all finite: transformed values leave the range of float32
+// where plain ones do not. Each sum has one owner and one order, so results do not depend on timing.
 
+#include "conv/cpu/wgrad_plain.h"
 #include "conv/cpu/winograd_transforms.h"
 #include "conv/cpu/write_dw.h"
 #include "core/cpu/gemm.h"
@@ -196,11 +198,19 @@ struct Call {
     float* products = m + thread * plan.m_floats;
     float* sums = work + task * plan.work_floats;  // [tap][channel][kPanel]
     multiply(c, channels, panel, count, products);
-    for (int64_t at = 0; at < channels * kPanel; at += kLanes)
+    for (int64_t at = 0; at < channels * kPanel; at += kLanes) {
+      Vec total = zero();
       gather_weights(products + at, channels * kPanel, [&](int r, int s, Vec value) {
         float* to = sums + (r * 3 + s) * channels * kPanel + at;
-        store(to, first ? value : load(to) + value);
+        value = first ? value : load(to) + value;
+        store(to, value);
+        total = total + value;
       });
+      const int64_t k = panel * kPanel + at % kPanel;
+      if (last && k < p.K && !all_finite(total))
+        PlainGradient{p, static_cast<const float*>(args.x), static_cast<const float*>(args.dy)}.run(
+            c + at / kPanel, k, least(kLanes, p.K - k), sums + at, channels * kPanel);
+    }
     if (last) write_dw(p, args.w, 0, panel * kPanel, least(kPanel, p.K - panel * kPanel), c, channels, sums, 1, 0);
   }
 

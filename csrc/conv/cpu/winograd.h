@@ -5,58 +5,18 @@
 // Two ways to cut the work, chosen by WinogradPlan: each thread takes blocks of tiles and does all three steps on them;
 // or all threads transform all tiles, and then each takes panels of output channels. M of a chunk of panels is
 // transformed while it is in cache.
+//
+// Sums of transformed values leave the range of float32 where the plain sums do not, and spread an infinity or a NaN
+// over their tile. So a tile's vector of outputs that is not all finite is summed anew, plainly (winograd_plain.h).
 #pragma once
 
+#include "conv/cpu/winograd_plain.h"
 #include "conv/cpu/winograd_plan.h"
+#include "conv/cpu/winograd_products.h"
 #include "core/cpu/epilogue.h"
 
 namespace fastconv {
 namespace {
-
-/// One operand of `batch` products: element (i, j) of product b lies at data[b * batch + i * row + j].
-template <class Pointer>
-struct Matrices {
-  Pointer data;
-  int64_t row, batch;
-};
-
-constexpr int64_t kRun = 16;      // steps between two rounds of prefetching
-constexpr int64_t kAhead = 4096;  // floats between what is read of a panel and what is fetched into L2
-
-/// out = a * b for `batch` products of rows x length x (NV vectors), b in rows of kColumns floats. With one vector a
-/// step is two loads for each multiplication anyway, so its tile is no higher than hides the latency. `ahead`: b comes
-/// from beyond L2.
-template <int NV, int kColumns>
-__attribute__((noinline)) void multiply(const Matrices<const float*>& a, const Matrices<const float*>& b,
-                                        const Matrices<float*>& out, int64_t batch, int64_t rows, int64_t length,
-                                        bool ahead) {
-  constexpr int kMost = NV == 1 && kTileRows == 14 ? 16 : kTileRows;
-  const Tiling tiling = tile_rows(rows, kMost);
-  for (int64_t i0 = 0; i0 < rows; i0 += tiling.height) {
-    const int64_t count = rows - i0 < tiling.height ? rows - i0 : tiling.height;
-    with_rows<kMost>(count, [&](auto n) {
-      constexpr int MR = decltype(n)::value;
-      for (int64_t one = 0; one < batch; ++one) {
-        Vec acc[MR][NV];
-        clear(acc);
-        const float *from = a.data + one * a.batch + i0 * a.row, *columns = b.data + one * b.batch;
-        const int64_t piece = ahead && i0 == 0 ? kRun : length;
-        for (int64_t l = 0; l < length; l += piece) {
-          const int64_t run = length - l < piece ? length - l : piece;
-          accumulate<MR, NV>(acc, from + l, a.row, columns + l * kColumns, run, kColumns);
-          if (ahead && i0 == 0)
-            for (int64_t i = 0; i < run * kColumns; i += 16)
-              __builtin_prefetch(columns + l * kColumns + i + kAhead, 0, 2);
-        }
-        float* to = out.data + one * out.batch + i0 * out.row;
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-          for (int j = 0; j < NV; ++j) store(to + i * out.row + j * kLanes, acc[i][j]);
-      }
-    });
-  }
-}
 
 template <int kM>
 struct Winograd {
@@ -107,26 +67,36 @@ struct Winograd {
              position);
   }
 
-  __attribute__((noinline)) static void output(const float* m, int64_t position, float* y) {
-    T::output(m, position,
-              [&](int r, int s, Vec value) __attribute__((always_inline)) { store(y + (r * kM + s) * kLanes, value); });
+  // Both tell whether all sums are finite: what they add up to is not where one of them is not.
+
+  __attribute__((noinline)) static bool output(const float* m, int64_t position, float* y) {
+    Vec total = zero();
+    T::output(m, position, [&](int r, int s, Vec value) __attribute__((always_inline)) {
+      store(y + (r * kM + s) * kLanes, value);
+      total = total + value;
+    });
+    return all_finite(total);
   }
 
   /// A whole tile whose epilogue is max(low, scale * sum + shift).
-  __attribute__((noinline)) static void output_simple(const float* m, int64_t position, const Epilogue& e,
+  __attribute__((noinline)) static bool output_simple(const float* m, int64_t position, const Epilogue& e,
                                                       int64_t channel, float* y, int64_t row, int64_t column) {
     const Vec scale = e.scale ? load(static_cast<const float*>(e.scale) + channel) : broadcast(1);
     const Vec shift = e.shift ? load(static_cast<const float*>(e.shift) + channel) : zero();
     const Vec low = broadcast(e.activation == Activation::kRelu ? 0 : -__builtin_inff());
+    Vec total = zero();
     T::output(m, position, [&](int r, int s, Vec value) __attribute__((always_inline)) {
       store(y + r * row + s * column, max(low, fma(value, scale, shift)));
+      total = total + value;
     });
+    return all_finite(total);
   }
 
   /// One call's operands with everything derived from them.
   struct Call {
     const ConvProblem& p;
     const float* x;
+    const Filter& w;
     float* y;
     const Epilogue& epilogue;
     const float* packed;
@@ -138,6 +108,7 @@ struct Winograd {
     Call(const ConvProblem& problem, const ConvArgs& args)
         : p(problem),
           x(static_cast<const float*>(args.x)),
+          w(args.w),
           y(static_cast<float*>(args.out)),
           epilogue(args.epilogue),
           packed(static_cast<const float*>(args.packed)),
@@ -210,12 +181,12 @@ struct Winograd {
         for (int64_t k = k0; k < k1; k += kLanes) {
           const float* from = m + t * plan.m_row + (k - k0);
           const int64_t channel = group * cut.K + k, n = k1 - k < kLanes ? k1 - k : kLanes;
-          if (simple && rows == kM && columns == kM && n == kLanes) {
-            output_simple(from, plan.m_position, epilogue, channel, y + pixel + channel, pixel_row, pixel_column);
+          if (simple && rows == kM && columns == kM && n == kLanes &&
+              output_simple(from, plan.m_position, epilogue, channel, y + pixel + channel, pixel_row, pixel_column))
             continue;
-          }
           alignas(64) float tile_y[kM * kM * kLanes];
-          output(from, plan.m_position, tile_y);
+          if (!output(from, plan.m_position, tile_y))
+            PlainSums<kM>{p, x, w}.run({at.n, i, j, rows, columns}, channel, n, tile_y);
           for (int64_t r = 0; r < rows; ++r)
             for (int64_t s = 0; s < columns; ++s)
               finish_and_store(load(tile_y + (r * kM + s) * kLanes), epilogue, y,

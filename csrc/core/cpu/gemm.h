@@ -7,6 +7,7 @@
 
 #include <type_traits>
 
+#include "core/cpu/long_sum.h"
 #include "core/cpu/simd.h"
 
 namespace fastconv {

@@ -17,6 +17,45 @@ struct Runs {
   int64_t depth() const { return outer * inner * length; }
 };
 
+/// Calls `body(block, from, done)` for blocks of the runs of no more than kBlockOfSum products: `from` is where a block
+/// begins in A, `done` counts the products before it.
+template <class Body>
+FASTCONV_INLINE void for_each_block(const Runs& runs, Body&& body) {
+  const int64_t length = least(runs.length, kBlockOfSum);
+  const int64_t inner = least(runs.inner, most(1, kBlockOfSum / runs.length));
+  const int64_t outer = most(1, kBlockOfSum / (runs.length * runs.inner));
+  int64_t done = 0;
+  for (int64_t i = 0; i < runs.outer; i += outer)
+    for (int64_t j = 0; j < runs.inner; j += inner)
+      for (int64_t l = 0; l < runs.length; l += length) {
+        Runs block = runs;
+        block.outer = least(outer, runs.outer - i), block.inner = least(inner, runs.inner - j);
+        block.length = least(length, runs.length - l);
+        body(block, i * runs.outer_stride + j * runs.inner_stride + l, done);
+        done += block.depth();
+      }
+}
+
+/// One block's sums of MR x NV vectors, written or added to total[i * stride + j * kLanes].
+template <int MR, int NV>
+__attribute__((noinline)) void sum_block(const float* a, int64_t a_stride, const Runs& runs, const float* b, bool first,
+                                         float* total, int64_t stride) {
+  Vec acc[MR][NV];
+  clear(acc);
+  for (int64_t i = 0; i < runs.outer; ++i)
+    for (int64_t j = 0; j < runs.inner; ++j) {
+      accumulate<MR, NV>(acc, a + i * runs.outer_stride + j * runs.inner_stride, a_stride, b, runs.length);
+      b += runs.length * NV * kLanes;
+    }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) {
+      float* to = total + i * stride + j * kLanes;
+      store(to, first ? acc[i][j] : load(to) + acc[i][j]);
+    }
+}
+
 /// The output a tile writes: `pixel` is the first pixel's offset, its neighbours follow at `pixel_stride`.
 struct TileOut {
   float* data;
@@ -26,8 +65,27 @@ struct TileOut {
   bool streamed = false;  // past the caches
 };
 
+/// Finishes and writes the rows x vectors sums of a tile.
+__attribute__((noinline)) void write_tile(const float* sums, int rows, int vectors, const TileOut& out) {
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < vectors; ++j, sums += kLanes)
+      finish_and_store(load(sums), *out.epilogue, out.data, out.pixel + i * out.pixel_stride, out.channel + j * kLanes,
+                       least(out.channels - j * kLanes, kLanes));
+}
+
+template <int MR, int NV>
+__attribute__((noinline)) void panel_tile_in_blocks(const float* a, int64_t a_stride, const Runs& runs, const float* b,
+                                                    const TileOut& out) {
+  alignas(64) float total[MR * NV * kLanes];
+  for_each_block(runs, [&](const Runs& block, int64_t from, int64_t done) {
+    sum_block<MR, NV>(a + from, a_stride, block, b + done * NV * kLanes, done == 0, total, NV * kLanes);
+  });
+  write_tile(total, MR, NV, out);
+}
+
 template <int MR, int NV>
 void panel_tile(const float* a, int64_t a_stride, const Runs& runs, const float* b, const TileOut& out) {
+  if (runs.depth() > kBlockOfSum) return panel_tile_in_blocks<MR, NV>(a, a_stride, runs, b, out);
   Vec acc[MR][NV];
   clear(acc);
   for (int64_t i = 0; i < runs.outer; ++i)

@@ -50,6 +50,12 @@ inline Vec scale_by_power_of_two(Vec a, Vec n) {
   return {_mm256_mul_ps(a.v, _mm256_castsi256_ps(exponent))};
 }
 
+/// Whether no lane is infinite or NaN.
+inline bool all_finite(Vec a) {
+  const __m256 zero_or_nan = _mm256_sub_ps(a.v, a.v);
+  return _mm256_movemask_ps(_mm256_cmp_ps(zero_or_nan, zero_or_nan, _CMP_UNORD_Q)) == 0;
+}
+
 /// rows[i] lane j becomes rows[j] lane i: pairs of floats, then of doubles, then of halves.
 inline void transpose(Vec (&rows)[8]) {
   __m256 a[8], b[8];

@@ -45,6 +45,12 @@ inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline Vec scale_by_power_of_two(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 
+/// Whether no lane is infinite or NaN.
+inline bool all_finite(Vec a) {
+  const __m512 zero_or_nan = _mm512_sub_ps(a.v, a.v);
+  return _mm512_cmp_ps_mask(zero_or_nan, zero_or_nan, _CMP_UNORD_Q) == 0;
+}
+
 /// rows[i] lane j becomes rows[j] lane i: pairs of floats, then of doubles, then of quarters.
 inline void transpose(Vec (&rows)[16]) {
   __m512 a[16], b[16];

@@ -69,6 +69,13 @@ inline Vec scale_by_power_of_two(Vec a, Vec n) {
   return a;
 }
 
+/// Whether no lane is infinite or NaN.
+inline bool all_finite(Vec a) {
+  const Vec::Lanes zero_or_nan = a.v - a.v;
+  const auto equal = zero_or_nan == zero_or_nan;
+  return (equal[0] & equal[1] & equal[2] & equal[3]) != 0;
+}
+
 /// rows[i] lane j becomes rows[j] lane i.
 inline void transpose(Vec (&rows)[4]) {
   for (int i = 0; i < 4; ++i)
