@@ -112,7 +112,7 @@ def test_batch_replaces_and_merges() -> None:
 
 def test_the_gate_refuses_a_wrong_answer() -> None:
     problem = ConvProblem(N=1, C=8, H=6, W=6, K=8, R=3, S=3, pad_h=1, pad_w=1)
-    want = gate.wanted(conv.PART, conv.operands(problem), "fprop")
+    want = gate.wanted(conv.PART, conv.PART.operands(problem), "fprop")
     right = want["fprop"].float()
 
     def check(result: torch.Tensor) -> float:

@@ -30,7 +30,7 @@ def work(text: str, task: workloads.Task = "fprop") -> workloads.Workload:
 @pytest.mark.parametrize("text", LAYERS)
 def test_an_engine_is_right_call_after_call(name: str, text: str) -> None:
     """Also once nothing but the entry knows the operands."""
-    operands = conv.operands(ConvProblem.decode(text))
+    operands = conv.PART.operands(ConvProblem.decode(text))
     want = gate.wanted(conv.PART, operands, "fprop")["fprop"]
     peer = peers.field(conv.PART, "fprop", "packed", [name])[-1]
     prepared = peer.make(operands, "fprop")
@@ -49,7 +49,7 @@ def test_the_compiled_layer_is_frozen() -> None:
     """Its weight is a constant that was packed for oneDNN, so that changing it changes nothing."""
     if peers.COMPILE not in INSTALLED or not torch.backends.mkldnn.is_available():
         pytest.skip("nothing compiles here")
-    operands = conv.operands(ConvProblem.decode(LAYERS[0]))
+    operands = conv.PART.operands(ConvProblem.decode(LAYERS[0]))
     module, x = conv.module(operands)
     prepared = peers.ENGINES[peers.COMPILE].load().prepare(module, x)
     with torch.inference_mode():

@@ -153,7 +153,7 @@ def test_an_implausible_spread_is_measured_again(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("regime", peers.REGIMES)
 def test_nothing_is_looked_up_in_a_timed_call(regime: peers.Regime) -> None:
     """Operands and functions are bound beforehand, for all alike: no Python of ours runs in it."""
-    operands = conv.operands(ConvProblem(N=1, C=4, H=6, W=6, K=4, R=3, S=3))
+    operands = conv.PART.operands(ConvProblem(N=1, C=4, H=6, W=6, K=4, R=3, S=3))
     for peer in conv.field("fprop", regime):
         prepared = peer.make(operands, "fprop")
         if not isinstance(prepared, str):

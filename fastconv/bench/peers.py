@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from fastconv.bench.part import Operands, Part, Peer, Prepared, Regime, Task
+from fastconv.bench.part import REGIMES, Operands, Part, Peer, Prepared, Regime, Task
 from fastconv.bench.timing import Scope
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ENGINES",
     "NONE",
     "OURS",
+    "REGIMES",
     "WITH_GRADIENTS",
     "Engine",
     "Peer",
