@@ -125,7 +125,7 @@ def test_demo_and_summary(
     out = capsys.readouterr().out
     assert "the same top-5 as torch" in out and "times as fast" in out
     assert "torch's best path: geometric mean 1.00x over 2 layers; 1 loss; worst 0.50x (b)" in out
-    assert "best of torch, openvino: geometric mean 0.50x over 2 layers; 2 losses" in out
+    assert "best of all, openvino too: geometric mean 0.50x over 2 layers; 2 losses" in out
     assert "1.50x torch's best (torch contiguous), 0.90x the best of all (openvino)" in out
     assert "next: " in out
     assert len(out.splitlines()) <= 10
