@@ -57,7 +57,7 @@ def summary(rows: list[Row], key: str = "ratio") -> Summary:
 
 def short_kernel(name: str) -> str:
     """``conv_fprop_direct_nhwc_avx512`` without what the table says elsewhere."""
-    parts = [re.sub(r"^[a-z]+_(fprop|dgrad|wgrad)_", "", part) for part in name.split("+")]
+    parts = [re.sub(r"^[a-z]+_[a-z]+_", "", part) for part in name.split("+")]
     return parts[0] if len(set(parts)) == 1 else " + ".join(parts)
 
 
