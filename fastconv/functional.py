@@ -28,6 +28,7 @@ from fastconv.ops.pool import Pooling
 from fastconv.ops.pool import avg_pool2d as _avg_pool2d
 from fastconv.ops.watch import SHORT, TORCH, way_of
 from fastconv.policy import tell_tf32
+from fastconv.tensors import DTYPES
 
 __all__ = [
     "avg_pool2d",
@@ -51,7 +52,7 @@ _TORCH: dict[int, Callable[..., Tensor]] = {
     -3: F.conv_transpose3d,
 }
 _DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
-_DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+_DTYPES = frozenset(DTYPES)
 
 # Geometries by the arguments that they were given as. The key is the kind of the call and the
 # identities of the arguments as the caller holds them (1 == True == 1.0, and torch takes the first

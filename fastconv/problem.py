@@ -8,7 +8,7 @@ Mirrors ``csrc/core/problem.h``: both sides write and read the same text
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from fastconv.problem_text import (
     DTYPE,
@@ -27,6 +27,38 @@ __all__ = ["DIRECTIONS", "ELEMENT_SIZE", "LAYOUTS", "ConvProblem", "Direction", 
 
 Direction = Literal["fprop", "dgrad", "wgrad"]
 DIRECTIONS: tuple[Direction, ...] = ("fprop", "dgrad", "wgrad")
+
+
+#: What each axis is, outermost first.
+_AXES = tuple(
+    (extent, taps, outputs, f"stride_{axis}", f"pad_{axis}", f"dilation_{axis}")
+    for extent, taps, outputs, axis in ("DTZd", "HRPh", "WSQw")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """One axis of a problem; by default, one that carries nothing."""
+
+    extent: int = 1
+    taps: int = 1
+    outputs: int = 1
+    stride: int = 1
+    pad: int = 0
+    dilation: int = 1
+
+    def is_empty(self) -> bool:
+        return self.extent == self.taps == self.outputs == 1 and self.pad == 0
+
+    def is_passed(self) -> bool:
+        """Output i reads input i alone."""
+        same = self.extent == self.outputs
+        return self.taps == self.stride == 1 and self.pad == 0 and same
+
+    def times(self, outer: _Axis) -> _Axis:
+        """This axis and the one outside it as one, both passed."""
+        extent = self.extent * outer.extent
+        return dataclasses.replace(self, extent=extent, outputs=extent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +176,37 @@ class ConvProblem(Problem):
     def transform_depth(self) -> int:
         """Products that Winograd's kernels sum, in the direction that sums more."""
         return max(self.C_per_group, self.K_per_group) * self.R * self.S
+
+    def squeezed(self) -> tuple[Self, tuple[int, int, int]]:
+        """As the base's; the twin of `squeezed` in csrc/conv/problem.cc."""
+        axes = [_Axis(*(getattr(self, name) for name in names)) for names in _AXES]
+        order, N = [0, 1, 2], self.N
+
+        def move(source: int, to: int) -> None:
+            axes[source], axes[to] = _Axis(), axes[source]
+            order[source], order[to] = order[to], order[source]
+
+        for to in (2, 1, 0):  # an empty axis takes the nearest one outside it
+            if axes[to].is_empty():
+                axes[to] = _Axis()
+                source = next((i for i in range(to - 1, -1, -1) if not axes[i].is_empty()), None)
+                if source is not None:
+                    move(source, to)
+        depth, height, width = axes
+        if not depth.is_empty():
+            if depth.is_passed() and height.is_passed():
+                axes[:2] = _Axis(), height.times(depth)
+            elif height.is_passed() and width.is_passed():
+                axes[1:] = _Axis(), width.times(height)
+                move(0, 1)
+            elif depth.is_passed() and self.x_layout == self.y_layout == "nhwc":
+                axes[0], N = _Axis(), self.N * depth.extent
+        changes = {
+            name: value
+            for names, axis in zip(_AXES, axes, strict=True)
+            for name, value in zip(names, dataclasses.astuple(axis), strict=True)
+        }
+        return self.replace(N=N, **changes), (order[0], order[1], order[2])
 
     def accumulation_depth(self, direction: str) -> int:
         """How many products one output of ``direction`` sums."""

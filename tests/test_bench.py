@@ -252,3 +252,30 @@ def test_bench_on_cuda_goes_on_after_a_failure(
     assert cli.main([*words, "--direction", "step"]) == 2
     layers(tmp_path, monkeypatch, f"a.1 {problem(1)}")
     assert cli.main(words) == 0
+
+
+@pytest.mark.parametrize("direction", ["fprop", "dgrad", "step"])
+def test_a_family_is_measured_by_its_record(
+    direction: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No module of this folder knows pooling, and its layers go through the gate and the clock."""
+    layers(tmp_path, monkeypatch, "a.pool n1_c16_h14w14_r3s3_st2_pd1_avg")
+    monkeypatch.setattr(timing, "QUICK", timing.Effort(2, 0.0, 0.0005, 0.1, attempts=1))
+    file = tmp_path / "result.json"
+    words = ["bench", "--quick", "--peers", "none", "--threads", "1", "--direction", direction]
+    before = torch.get_num_threads()
+    try:
+        assert cli.main([*words, "--json", str(file)]) == 0
+    finally:
+        torch.set_num_threads(before)
+    (row,) = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    kernels = row["kernel"].split("+")
+    assert len(kernels) == (2 if direction == "step" else 1)
+    assert all(name.startswith("pool_") or name == "torch" for name in kernels)
+    assert row["error"] < 1e-5
+    assert set(row["peers_us"]) == {"torch channels_last", "torch contiguous"}
+
+
+def test_every_set_is_of_a_family() -> None:
+    grouped = {name for names in workloads.groups().values() for name in names}
+    assert grouped | {"quick"} == set(workloads.set_names())

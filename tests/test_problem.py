@@ -70,6 +70,47 @@ def test_cpp_writes_the_same_text(problem: Problem) -> None:
     assert NATIVE[type(problem)].canonical(problem.encode()) == problem.encode()
 
 
+SQUEEZED = [
+    ("n1_c8_h191w1_k4_r64s1_st1_pd0_dl1_g1", "n1_c8_h1w191_k4_r1s64_st1_pd0_dl1_g1", (0, 2, 1)),
+    ("n2_c8_d5h1w1_k4_t3r1s1_st2x1x1_pd1x0x0_dl1_g1", "n2_c8_h1w5_k4_r1s3_st1x2_pd0x1_dl1_g1", (2, 1, 0)),
+    ("n2_c8_d3h4w5_k4_t1r1s3_st1_pd0x0x1_dl1_g1", "n2_c8_h12w5_k4_r1s3_st1_pd0x1_dl1_g1", (0, 1, 2)),
+    ("n2_c8_d3h4w5_k4_t3r1s1_st1_pd1x0x0_dl1_g1", "n2_c8_h3w20_k4_r3s1_st1_pd1x0_dl1_g1", (1, 0, 2)),
+    ("n2_c8_d3h4w5_k4_t1r3s3_st1_pd0x1x1_dl1_g1", "n6_c8_h4w5_k4_r3s3_st1_pd1_dl1_g1", (0, 1, 2)),
+    ("n2_c8_d1h4w5_k4_t1r3s3_st1_pd1_dl1_g1", "n2_c8_d1h4w5_k4_t1r3s3_st1_pd1_dl1_g1", (0, 1, 2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "want", "order"), SQUEEZED)
+def test_axes_that_carry_nothing(text: str, want: str, order: tuple[int, ...]) -> None:
+    squeezed, axes = ConvProblem.decode(text).squeezed()
+    assert (squeezed.encode(), axes) == (want, order)
+
+
+@st.composite
+def flat(draw: st.DrawFn) -> ConvProblem:
+    """A problem of which every axis may carry nothing, or be passed over."""
+    problem, changes = draw(problems()), {}
+    for extent, taps, out, axis in ("DTZd", "HRPh", "WSQw"):
+        kind = draw(st.sampled_from(["as it is", "empty", "passed"]))
+        if kind != "as it is":
+            size = 1 if kind == "empty" else draw(st.integers(1, 9))
+            changes |= {extent: size, taps: 1, out: size, f"pad_{axis}": 0}
+            if kind == "passed":
+                changes[f"stride_{axis}"] = 1
+    return problem.replace(**changes)
+
+
+@given(flat())
+def test_cpp_squeezes_the_same_axes(problem: ConvProblem) -> None:
+    squeezed, order = problem.squeezed()
+    assert NATIVE[ConvProblem].squeezed(problem.encode()) == squeezed.encode()
+    assert sorted(order) == [0, 1, 2]
+    assert [squeezed.weight_extents[2 + i] for i in range(3)] == [
+        problem.weight_extents[2 + axis] for axis in order
+    ]
+    assert squeezed.squeezed() == (squeezed, (0, 1, 2))
+
+
 @pytest.mark.parametrize("record", NATIVE)
 @given(text=st.text("nchwkrstpdlgxzqv0123456789_-", max_size=30) | st.text("avgexclid9_"))
 def test_cpp_refuses_the_same_text(record: type[Problem], text: str) -> None:

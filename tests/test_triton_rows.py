@@ -138,6 +138,31 @@ def test_every_problem_has_a_row(case: shapes.Case, direction: str) -> None:
         assert exact is not None and exact.numerics == "exact"
 
 
+@pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n1_c16_h19w1_k8_r5s1_st2x1_pd1x0_dl1_g1",
+        "n2_c16_d3h4w5_k8_t3r1s1_st1_pd1x0x0_dl1_g1",
+        "n1_c16_d2h4w5_k16_t1r3s3_st1_pd0x1x1_dl1_g1_nchw2nhwc",
+        "n1_c16_d2h4w5_k16_t1r3s3_st1_pd0x1x1_dl1_g16",
+    ],
+)
+def test_axes_that_carry_nothing(text: str, direction: str) -> None:
+    """Rows see them merged or moved inward, and the weight's axes with them."""
+    problem = ConvProblem.decode(text)
+    seen = {
+        kernel.name: choice.ask(choice.find(kernel.name), problem)  # type: ignore[arg-type]
+        for kernel in ROWS
+        if kernel.direction == direction
+    }
+    taking = [kernel for kernel in ROWS if seen.get(kernel.name, ("", None))[0] is None]
+    assert taking and all(seen[kernel.name][1] != problem for kernel in taking)
+    for kernel in taking:
+        wrong = check.failure(kernel, problem, INTEGERS)
+        assert wrong is None, f"{kernel.name} on {problem}: {wrong}"
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 @pytest.mark.parametrize(
     "kernel",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import math
 import re
 from pathlib import Path
 
@@ -113,6 +113,22 @@ def cpp_cases(function: str, enumeration: str) -> dict[str, float]:
     return found
 
 
+def cpp_growth(depth: int) -> list[float]:
+    """What `growth` of csrc/tools returns: of CUDA's rows, then of the CPU's."""
+    body = re.search(r"double growth\(int64_t depth\) \{(.*?)\n\}", sources("tools"), re.DOTALL)
+    assert body, "csrc/tools has no growth(depth)"
+    code = body[1].replace("std::", "").replace("static_cast<double>", "float")
+    known: dict[str, object] = {"sqrt": math.sqrt, "fmin": min, "float": float, "depth": depth}
+    found = []
+    for statement in re.findall(r"(const double [^;]+|return [^;]+);", code):
+        if statement.startswith("return"):
+            found.append(eval(statement.removeprefix("return "), known))
+        else:
+            for each in re.split(r", (?=\w+ = )", statement.removeprefix("const double ")):
+                exec(each, known)
+    return found
+
+
 def test_the_tolerances() -> None:
     """kernel_test judges by the same table."""
     spelled = {"Exact": "exact", "TF32": "tf32", "Float32": "f32", "Float64": "f64"}
@@ -124,10 +140,7 @@ def test_the_tolerances() -> None:
     ):
         have = {spelled[name]: value for name, value in cpp_cases(function, enumeration).items()}
         assert have == table
-    formula = re.search(r"double growth\(int64_t depth\) \{ return (.*?); \}", sources("tools"))
-    assert formula, "csrc/tools has no growth(depth)"
-    python = formula[1].replace("std::", "").replace("static_cast<double>", "float")
-    tree = compile(ast.parse(python, mode="eval"), "growth", "eval")
-    for depth in (1, 9, 576, 100_000):
-        have = eval(tree, {"sqrt": np.sqrt, "float": float, "depth": depth})
-        assert have == pytest.approx(tolerance.growth(depth))
+    for depth in (1, 9, 576, 4096, 100_000):
+        plain, blocked = cpp_growth(depth)
+        assert plain == pytest.approx(tolerance.growth(depth))
+        assert blocked == pytest.approx(tolerance.growth(depth, blocked=True))

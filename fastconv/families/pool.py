@@ -147,10 +147,10 @@ def _oracle(p: PoolProblem, direction: str, given: Mapping[str, Array]) -> Array
     return dx
 
 
-def _torch_call(p: PoolProblem, direction: str, t: Mapping[str, Tensor]) -> Call:
-    axes = axes_of(p)
-    first, aten = 3 - axes, torch.ops.aten
-    options = (
+def _options(p: PoolProblem) -> tuple[Any, ...]:
+    """The arguments of torch's averages after the tensors."""
+    first = 3 - axes_of(p)
+    return (
         [p.T, p.R, p.S][first:],
         [p.stride_d, p.stride_h, p.stride_w][first:],
         [p.pad_d, p.pad_h, p.pad_w][first:],
@@ -158,11 +158,23 @@ def _torch_call(p: PoolProblem, direction: str, t: Mapping[str, Tensor]) -> Call
         p.count_include_pad,
         p.divisor or None,
     )
+
+
+def _torch_call(p: PoolProblem, direction: str, t: Mapping[str, Tensor]) -> Call:
+    axes, aten, options = axes_of(p), torch.ops.aten, _options(p)
     if direction == "fprop":
         forward: Any = getattr(aten, f"avg_pool{axes}d")
         return lambda: forward(t["x"], *options)
     backward: Any = getattr(aten, f"avg_pool{axes}d_backward")
     return lambda: backward(t["dy"], t["x"], *options)
+
+
+def _native_call(p: PoolProblem, direction: str, t: Mapping[str, Tensor], kernel: str) -> Call:
+    ops: Any = torch.ops.fastconv
+    options = (*_options(p), kernel)
+    if direction == "fprop":
+        return lambda: ops.avg_pool2d(t["x"], *options)
+    return lambda: ops.avg_pool2d_backward(t["dy"], t["x"], *options)
 
 
 def _ceil_extent(extent: int, window: int, stride: int, pad: int) -> int:
@@ -195,7 +207,7 @@ FAMILY = Family(
     operands=_OPERANDS,
     oracle=_oracle,
     torch_call=_torch_call,
-    native_call=None,
+    native_call=_native_call,
     factors=1,
     is_exact=_is_exact,
     why_not_torch=_why_not_torch,

@@ -87,7 +87,7 @@ class Family:
         torch_call: torch's own kernel for the direction, as its autograd calls it, on tensors as
             `fastconv.tensors.drawn` makes them: ``torch_call(p, direction, {name: tensor})``.
         native_call: the same by the op library, on the kernel of that name:
-            ``native_call(p, direction, {name: tensor}, kernel)``; None where it has no ops yet.
+            ``native_call(p, direction, {name: tensor}, kernel)``.
         factors: how many drawn numbers a term of a sum multiplies: the largest term of inputs up to
             ``a`` is ``a**factors``.
         is_exact: whether integer inputs give exact sums in the direction, where nothing overflows.
@@ -102,7 +102,7 @@ class Family:
     operands: Mapping[str, tuple[Operand, ...]]
     oracle: Callable[[Any, str, Mapping[str, Array]], Array]
     torch_call: Callable[[Any, str, Mapping[str, Tensor]], Call]
-    native_call: Callable[[Any, str, Mapping[str, Tensor], str], Call] | None
+    native_call: Callable[[Any, str, Mapping[str, Tensor], str], Call]
     factors: int
     is_exact: Callable[[Any, str], bool]
     why_not_torch: Callable[[Any], str | None]

@@ -50,6 +50,7 @@ def run(
     taken to the type of the sums.
     """
     _, seen = ask(row, p)
+    _, order = p.squeezed()
     given: dict[str, Tensor] = {}
     written: list[tuple[Tensor, Tensor]] = []
     wide = torch.float64 if p.dtype == "f64" else torch.float32
@@ -61,7 +62,9 @@ def run(
             given[each.name] = t.to(wide).contiguous()
             continue
         t = given[each.name] = lifted(t)
-        if each.kind == "activation":
+        if each.kind == "weight":
+            given[each.name] = t.permute(0, 1, *(2 + axis for axis in order))
+        else:
             layout = seen.layout(each.side)
             if each.written:
                 given[each.name] = _room(t, layout)

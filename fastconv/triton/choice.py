@@ -20,7 +20,10 @@ def find(name: str) -> Row | None:
 
 
 def ask(row: Row, p: Any) -> tuple[str | None, Any]:
-    """The row's reason, and the problem as it will see it: with other layouts where it wants them."""
+    """The row's reason, and the problem as it will see it: squeezed, and with other layouts where it
+    wants them.
+    """
+    given, (p, _) = p, p.squeezed()
     reason = row.why_not(p)
     if reason is None:
         return None, p
@@ -28,7 +31,7 @@ def ask(row: Row, p: Any) -> tuple[str | None, Any]:
         other = p.replace(**changes)
         if other != p and row.why_not(other) is None:
             return None, other
-    return reason, p
+    return reason, given
 
 
 def why_not(row: Row, p: Problem) -> str | None:
