@@ -119,9 +119,14 @@ def _bench(options: argparse.Namespace) -> int:
         for name in workloads.set_names():
             print(f"{name:<12} {len(workloads.read_set(name))} layers")
         return 0
+    whole = options.networks is not None
+    if whole and (options.device, options.dtype, options.direction) != ("cpu", "f32", None):
+        raise ValueError(
+            "networks run on the cpu, forward, in f32: there is no other device, direction or dtype"
+        )
     if options.device == "cuda":
         return _bench_on_cuda(options)
-    quick = options.quick or (options.networks is None and options.sets == ["quick"])
+    quick = options.quick or (not whole and options.sets == ["quick"])
     settings = run.Settings(
         sets=options.sets,
         threads=options.threads,
@@ -133,7 +138,7 @@ def _bench(options: argparse.Namespace) -> int:
         quick=quick,
     )
     try:
-        if options.networks is not None:
+        if whole:
             batch = options.batch or 1
             result = networks.run(options.networks, batch, options.threads, options.peers, quick)
         else:
@@ -142,7 +147,7 @@ def _bench(options: argparse.Namespace) -> int:
         print(f"fastconv bench: {error}", file=sys.stderr)
         return 1
     _write(options.json, result)
-    tables.show((report if options.networks is None else networks).render(result))
+    tables.show((networks if whole else report).render(result))
     return 0
 
 

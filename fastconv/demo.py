@@ -17,6 +17,8 @@ from fastconv.models import resnet18
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its models expect
 
+EFFORT = timing.Effort(rounds=15, warm_up=0.03, slot=0.06, limit=20)
+
 
 def photograph(extent: int = 224) -> torch.Tensor:
     """scikit-learn's ``china.jpg`` as [1,3,extent,extent], shorter side to 8/7 of ``extent``, then
@@ -62,7 +64,7 @@ class Result:
         return dataclasses.asdict(self) | {"agrees": self.agrees}
 
 
-def run(threads: int, rounds: int = 15) -> Result:
+def run(threads: int, effort: timing.Effort = EFFORT) -> Result:
     """Runs both networks with the same seeded weights and times them in turn."""
     torch.set_num_threads(threads)
     image = photograph()
@@ -89,7 +91,7 @@ def run(threads: int, rounds: int = 15) -> Result:
     entries = [
         timing.Entry(name, "torch", call, torch.inference_mode) for name, call in ways.items()
     ]
-    timing.measure(entries, timing.Effort(rounds, 0.03, 0.06, limit=20))
+    timing.measure(entries, effort)
     return Result(
         {name: [int(i) for i in values.topk(5).indices] for name, values in logits.items()},
         float((logits["torch"] - logits[OURS]).abs().max()),

@@ -46,12 +46,11 @@ def problems() -> list[tuple[torch.Tensor, torch.Tensor, Geometry]]:
         (64, 128, 1, 3, 28, 2), (128, 128, 1, 2, 6, 2), (128, 64, 1, 4, 7, 1), (2, 2, 1, 3, 40, 1),
     ):  # fmt: skip
         geometry = Geometry((stride,) * 2, (r // 2,) * 2, (1, 1), groups)
-        for last in (False, True):
-            x = torch.randn(2, channels, size, size)
-            w = torch.randn(filters, channels // groups, r, r)
-            if last:
-                x, w = (t.contiguous(memory_format=torch.channels_last) for t in (x, w))
-            found.append((x, w, geometry))
+        x = torch.randn(2, channels, size, size)
+        w = torch.randn(filters, channels // groups, r, r)
+        if size % 2 == 0:
+            x, w = (t.contiguous(memory_format=torch.channels_last) for t in (x, w))
+        found.append((x, w, geometry))
     return found
 
 
@@ -72,7 +71,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_under_aten(dtype, transposed) -> None:
     for x, w, geometry in PROBLEMS:
-        x, w = x.to(dtype).requires_grad_(), w.to(dtype).requires_grad_()
+        x, w = (t.to(dtype, copy=True).requires_grad_() for t in (x, w))
         expected_wins = wins(x, w, geometry)
         if transposed:
             x = torch.randn_like(F.conv2d(x, w, None, *geometry)).detach().requires_grad_()
@@ -95,7 +94,7 @@ def test_under_aten(dtype, transposed) -> None:
         for a, c in zip((out, *mine), (expected, *theirs), strict=True):
             scale = float(c.detach().abs().max()) or 1.0
             assert_close(a / scale, c / scale)
-            assert a.stride() == c.stride() or a is mine[2]
+            assert a.stride() == c.stride() or a is mine[1]  # has the weight's, torch's may not
 
 
 @pytest.mark.parametrize("needs", [1, 2, 3, 4, 5, 6, 7])
@@ -108,15 +107,15 @@ def test_each_gradient_alone(needs) -> None:
             dy, x, w, [w.shape[0]], *arguments, geometry.groups, mask
         )
         mine = ops._conv_backward(dy, x, w, geometry_id(geometry), needs)
-        for a, c in zip(mine, theirs, strict=True):
-            assert (a is None) == (c is None)
-            if c is not None:
+        for a, c, wanted in zip(mine, theirs, mask, strict=True):
+            assert (a is not None) == wanted
+            if wanted:
                 scale = float(c.abs().max())
                 assert_close(a / scale, c / scale)
 
 
 def test_operands_that_are_not_dense() -> None:
-    for x, w, geometry in PROBLEMS[::2]:
+    for x, w, geometry in PROBLEMS:
         wide = torch.randn(*x.shape[:-1], 2 * x.shape[-1])[..., ::2]
         expected = F.conv2d(wide, w, None, *geometry)
         dy = torch.randn(*expected.shape, 2)[..., 0]

@@ -65,6 +65,10 @@ def test_module_runs() -> None:
         ),
         (["bench", "--set", "nope"], "set is 'nope'; it must be one of all"),
         (["bench", "--peers", "tvm"], "peers has 'tvm'"),
+        (
+            ["bench", "--networks", "resnet18", "--dtype", "bf16"],
+            "networks run on the cpu, forward",
+        ),
     ],
 )
 def test_errors(words: list[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,9 +106,9 @@ def test_demo_and_summary(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fastconv import demo
-    from fastconv.bench import tables
+    from fastconv.bench import tables, timing
 
-    result = demo.run(threads=2, rounds=1)
+    result = demo.run(2, timing.Effort(rounds=1, warm_up=0, slot=0, attempts=1))
     text = tables.plain(demo.render(result, 2))
     assert result.agrees
     assert result.largest_difference < 1e-4 * result.largest_logit
@@ -125,7 +129,7 @@ def test_demo_and_summary(
     out = capsys.readouterr().out
     assert "the same top-5 as torch" in out and "times as fast" in out
     assert "torch's best path: geometric mean 1.00x over 2 layers; 1 loss; worst 0.50x (b)" in out
-    assert "best of torch, openvino: geometric mean 0.50x over 2 layers; 2 losses" in out
+    assert "best of all, openvino too: geometric mean 0.50x over 2 layers; 2 losses" in out
     assert "1.50x torch's best (torch contiguous), 0.90x the best of all (openvino)" in out
     assert "next: " in out
     assert len(out.splitlines()) <= 10

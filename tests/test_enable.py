@@ -289,6 +289,47 @@ def test_import_leaves_torch_alone() -> None:
     assert text.split() == ["False", "True"]
 
 
+def test_disable_takes_the_kernels_away_where_no_other_thread_is() -> None:
+    text = run_python(
+        "import threading, torch, fastconv\n"
+        "def has():\n"
+        "    ops = ('aten::convolution', 'aten::convolution_backward')\n"
+        "    return {torch._C._dispatch_has_kernel_for_dispatch_key(op, 'CPU') for op in ops}\n"
+        "x, w = torch.randn(1, 3, 8, 8), torch.randn(4, 3, 3, 3, requires_grad=True)\n"
+        "def call():\n"
+        "    out = torch.nn.functional.conv2d(x, w)\n"
+        "    out.sum().backward()\n"
+        "    return out\n"
+        "expected = call()\n"
+        "for _ in range(3):\n"
+        "    fastconv.enable()\n"
+        "    assert has() == {True}\n"
+        "    torch.testing.assert_close(call(), expected)\n"
+        "    assert fastconv.last_kernel('wgrad') is not None\n"
+        "    fastconv.disable()\n"
+        "    assert has() == {False}\n"
+        "    torch.testing.assert_close(call(), expected)\n"
+        "with fastconv.enabled():\n"  # a scope outlives disable()
+        "    fastconv.disable()\n"
+        "    assert has() == {True} and fastconv.is_enabled()\n"
+        "    call()\n"
+        "    assert fastconv.last_kernel('fprop') is not None\n"
+        "fastconv.enable()\n"
+        "wait = threading.Event()\n"
+        "other = threading.Thread(target=wait.wait)\n"
+        "other.start()\n"
+        "fastconv.disable()\n"
+        "assert has() == {True}\n"  # it may be on its way into one
+        "torch.testing.assert_close(call(), expected)\n"
+        "wait.set()\n"
+        "other.join()\n"
+        "fastconv.disable()\n"
+        "assert has() == {False}\n"
+        "print('done')\n"
+    )
+    assert "done" in text
+
+
 def test_works_without_the_library() -> None:
     text = run_python(
         "import torch, fastconv\n"

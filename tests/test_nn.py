@@ -189,3 +189,17 @@ def test_state_without_the_library() -> None:
         text = pickle.dumps(layer)
         assert b"PackCache" not in text
         assert_close(pickle.loads(text)(x), layer(x))
+
+
+@pytest.mark.parametrize("kind", ["Conv2d", "ConvTranspose2d"])
+def test_compiled_after_it_packed(kind: str) -> None:
+    layer = getattr(fastconv.nn, kind)(16, 16, 3, padding=1).eval()
+    x = torch.randn(1, 16, 8, 8)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        want = layer(x)
+        compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+        for _ in range(2):
+            assert_close(compiled(x), want)
+            layer.train().eval()  # another cache, the same graph
+            layer(x)

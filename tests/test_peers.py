@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import shutil
 from typing import Any
 
@@ -68,7 +69,8 @@ def test_a_row_names_the_best_of_all_and_of_torchs(monkeypatch: pytest.MonkeyPat
     assert row["best_of_all_us"] == min(row["peers_us"].values())
     own = ("torch channels_last", "torch contiguous", "oneDNN prepacked", peers.COMPILE)
     assert row["best_peer_us"] == min(us for name, us in row["peers_us"].items() if name in own)
-    assert row["ratio_all"] == row["best_of_all_us"] / row["us_p50"] <= row["ratio"]
+    assert math.isclose(row["ratio_all"], row["best_of_all_us"] / row["us_p50"])
+    assert row["ratio_all"] <= row["ratio"]
     assert row["left_out"] == ({"ncnn": "batch 1 alone"} if "ncnn" in INSTALLED else {})
     row = run.run_one(work(LAYERS[0], "dgrad"), settings, INSTALLED, None)
     assert set(row["peers_us"]) == set(own[:2])
@@ -92,7 +94,7 @@ def test_an_engine_that_fails_or_is_wrong_is_left_out(monkeypatch: pytest.Monkey
     loaded = iter([Wrong, Fails])
     monkeypatch.setattr(peers.Engine, "load", lambda self: next(loaded))
     row = run.run_one(work(LAYERS[0]), settings, ["onnxruntime", "openvino"], None)
-    assert "onnxruntime: fprop of" in row["left_out"]["onnxruntime"]
+    assert "WrongAnswerError: it is wrong by 1.0e+00" in row["left_out"]["onnxruntime"]
     assert row["left_out"]["openvino"] == "RuntimeError: no such luck"
     assert set(row["peers_us"]) == {"torch channels_last", "torch contiguous", "oneDNN prepacked"}
 

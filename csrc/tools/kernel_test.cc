@@ -49,7 +49,7 @@ double growth(int64_t depth) {
 #if defined(FASTCONV_TOOL_CUDA)
   return chain;
 #else
-  const double block = 1024, blocks = products / block;
+  const double block = 512, blocks = products / block;
   return std::fmin(chain, std::sqrt(products) + std::sqrt(blocks) * block / 3 + blocks * std::sqrt(block) / 3);
 #endif
 }

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastconv.bench import tables, workloads
-from fastconv.bench.peers import ENGINES
+from fastconv.bench.peers import COMPILE, ENGINES
 from fastconv.bench.timing import FOREIGN_CORES, SPREAD
 
 Row = dict[str, Any]
@@ -57,7 +57,7 @@ def summary(rows: list[Row], key: str = "ratio") -> Summary:
 
 def short_kernel(name: str) -> str:
     """``conv_fprop_direct_nhwc_avx512`` without what the table says elsewhere."""
-    parts = [re.sub(r"^[a-z]+_(fprop|dgrad|wgrad)_", "", part) for part in name.split("+")]
+    parts = [re.sub(r"^[a-z]+_[a-z]+_", "", part) for part in name.split("+")]
     return parts[0] if len(set(parts)) == 1 else " + ".join(parts)
 
 
@@ -151,8 +151,8 @@ def head(result: dict[str, Any]) -> str:
 def verdicts(rows: list[Row]) -> list[str]:
     """What it comes to, beside torch's best path and beside the best of all."""
     lines = [f"beside torch's best path: {summary(rows)}"]
-    if engines := engines_of(rows):
-        who = f"beside the best of torch, {', '.join(engines)}"
+    if engines := [name for name in engines_of(rows) if name != COMPILE]:
+        who = f"beside the best of all, {', '.join(engines)} too"
         lines.append(f"{who}: {summary(rows, 'ratio_all')}")
     return lines
 
@@ -161,13 +161,13 @@ def doubts(rows: list[Row]) -> list[str]:
     """What was measured again, and what stayed in doubt."""
     lines = []
     if again := sum(row["attempts"] > 1 for row in rows):
-        lines.append(f"{again} of {len(rows)} layers were measured again")
+        lines.append(f"measured again: {again} of {len(rows)} layers")
     if doubtful := [row for row in rows if row["in_doubt"]]:
         busy = max(row["foreign_cores"] for row in doubtful)
         spread = max(row["spread"] for row in doubtful)
         lines.append(
-            f"{len(doubtful)} of {len(rows)} stay in doubt (?): other processes used up to {busy:.1f} cores "
-            f"(of {FOREIGN_CORES} that are passed over), times spread by up to {spread:.2f} (of {SPREAD}): "
+            f"in doubt (?): {len(doubtful)} of {len(rows)}; other processes used up to {busy:.1f} cores "
+            f"(at most {FOREIGN_CORES} are passed over), times spread by up to {spread:.2f} (at most {SPREAD}): "
             "repeat on a quiet machine"
         )
     return lines

@@ -32,7 +32,9 @@ def _layers(result: dict[str, Any]) -> list[str]:
     lines += [f"  {text}" for text in report.verdicts(rows)]
     doubtful = sum(row["in_doubt"] for row in rows)
     if doubtful:
-        lines.append(f"  {doubtful} of them beside busy neighbours: repeat on a quiet machine")
+        lines.append(
+            f"  {doubtful} of them in doubt, beside busy neighbours: repeat on a quiet machine"
+        )
     return lines
 
 

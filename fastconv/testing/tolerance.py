@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-8, "f16": 2.0**-11}
 #: How a class's error compares with that of plain sums of the same depth (docs/numerics.md).
 FACTOR = {"exact": 6.0, "winograd_f2": 8.0, "winograd_f4": 20.0, "tf32": 6.0 + 2.0**14}
-#: Products that one chain of additions spans at most on the CPU (csrc/core/cpu/long_sum.h).
-BLOCK = 1024
+#: Products of the blocks that long sums are made of on the CPU (csrc/core/cpu/long_sum.h).
+BLOCK = 512
 #: The largest sum that integers may reach for every order of summation to be exact.
 EXACT_LIMIT = {"f32": 2**24, "f64": 2**53, "bf16": 2**8, "f16": 2**11}
 

@@ -135,7 +135,8 @@ void run_direct(const ConvProblem& p, const ConvArgs& args) {
       const int64_t copied = (rows - 1) * p.stride_h + (p.R - 1) * p.dilation_h + 1;
       for (int64_t i = 0; i < copied; ++i) {
         const int64_t h = first_row * p.stride_h - p.pad_h + i;
-        if (h >= 0 && h < p.H) Rows::copy(p, image, h, plan.width, buffer + i * row_floats);
+        if (h >= 0 && h < p.H && is_read(i, rows, p.R, p.stride_h, p.dilation_h))
+          Rows::copy(p, image, h, plan.width, buffer + i * row_floats);
       }
       for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
         const int64_t g = panel / packing.panels(), within = panel % packing.panels(), k0 = within * kPanel;

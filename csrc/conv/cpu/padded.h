@@ -23,5 +23,13 @@ inline const char* padded_copy_why_not(const ConvProblem& p) {
   return nullptr;
 }
 
+/// Whether one of `outputs` neighbours along an axis reads the pixel that lies `at` after the first one's tap 0: of
+/// those between the taps of a large dilation most are not read.
+inline bool is_read(int64_t at, int64_t outputs, int64_t taps, int64_t stride, int64_t dilation) {
+  for (int64_t tap = 0; tap < taps && at >= 0; ++tap, at -= dilation)
+    if (at % stride == 0 && at / stride < outputs) return true;
+  return false;
+}
+
 }  // namespace
 }  // namespace fastconv

@@ -31,6 +31,7 @@ void copy_x(const ConvProblem& p, const Plan& plan, const Block& block, const fl
   const bool contiguous = channels == p.C && plan.take_w == 1;
   for (int64_t i = 0; i < block.images; ++i)
     for (int64_t row = 0; row < plan.x_rows; ++row, to += plan.x_columns * channels) {
+      if (!is_read(row, block.rows, p.R, plan.step_h, p.dilation_h)) continue;
       const int64_t h = block.p * p.stride_h - p.pad_h + row * plan.take_h;
       if (h < 0 || h >= p.H) {
         fill_zero(to, plan.x_columns * channels);

@@ -31,8 +31,8 @@ struct Keys {
 
 AddToFingerprint best_way() {
 #if defined(__x86_64__)
-  if (best_target() == Target::kAvx512) return add_to_fingerprint_avx512;
-  if (best_target() == Target::kAvx2) return add_to_fingerprint_avx2;
+  if (best_target().level >= target::avx512.level) return add_to_fingerprint_avx512;
+  if (best_target().level >= target::avx2.level) return add_to_fingerprint_avx2;
 #endif
   return add_to_fingerprint_cpu;
 }

@@ -85,7 +85,7 @@ __attribute__((noinline)) void panel_tile_in_blocks(const float* a, int64_t a_st
 
 template <int MR, int NV>
 void panel_tile(const float* a, int64_t a_stride, const Runs& runs, const float* b, const TileOut& out) {
-  if (runs.depth() > kBlockOfSum) return panel_tile_in_blocks<MR, NV>(a, a_stride, runs, b, out);
+  if (runs.depth() > kLongestChain) return panel_tile_in_blocks<MR, NV>(a, a_stride, runs, b, out);
   Vec acc[MR][NV];
   clear(acc);
   for (int64_t i = 0; i < runs.outer; ++i)

@@ -40,8 +40,7 @@ class Workers {
       return;
     }
     while (static_cast<int>(workers_.size()) < threads_ - 1)
-      workers_.emplace_back(
-          [this, i = static_cast<int>(workers_.size()) + 1, seen = round_.load()] { loop(i, seen); });
+      workers_.emplace_back([this, i = static_cast<int>(workers_.size()) + 1, seen = round_.load()] { loop(i, seen); });
     {
       std::lock_guard lock(mutex_);
       body_ = body, context_ = context, tasks_ = tasks;
