@@ -1,6 +1,9 @@
 #include "conv/conv.h"
 
 namespace fastconv {
+
+extern const ConvKernel conv_fprop_ref, conv_dgrad_ref, conv_wgrad_ref;
+
 namespace {
 
 using Op = Operand<Conv>;
@@ -81,6 +84,15 @@ int64_t Conv::depth(const ConvProblem& p, Direction direction) {
     case Direction::kWgrad: return p.N * p.Z * p.P * p.Q;
   }
   return 0;
+}
+
+const ConvKernel& Conv::reference(Direction direction) {
+  switch (direction) {
+    case Direction::kFprop: return conv_fprop_ref;
+    case Direction::kDgrad: return conv_dgrad_ref;
+    case Direction::kWgrad: return conv_wgrad_ref;
+  }
+  return conv_fprop_ref;
 }
 
 Filter adjoint(const Filter& filter, const ConvProblem& p) {

@@ -1,6 +1,9 @@
 #include "pool/pool.h"
 
 namespace fastconv {
+
+extern const PoolKernel pool_fprop_ref, pool_dgrad_ref;
+
 namespace {
 
 using Op = Operand<Pool>;
@@ -30,6 +33,10 @@ std::span<const Op> Pool::operands(Direction direction) {
   if (direction == Direction::kFprop) return kFpropOperands;
   if (direction == Direction::kDgrad) return kDgradOperands;
   return {};
+}
+
+const PoolKernel& Pool::reference(Direction direction) {
+  return direction == Direction::kFprop ? pool_fprop_ref : pool_dgrad_ref;
 }
 
 }  // namespace fastconv

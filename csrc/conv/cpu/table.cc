@@ -23,13 +23,4 @@ constexpr ConvTable kTable = {.rows = kRows,
 std::span<const ConvRow> Conv::cpu_rows() { return kRows; }
 const ConvTable& Conv::cpu_table() { return kTable; }
 
-const ConvKernel& Conv::reference(Direction direction) {
-  switch (direction) {
-    case Direction::kFprop: return conv_fprop_ref;
-    case Direction::kDgrad: return conv_dgrad_ref;
-    case Direction::kWgrad: return conv_wgrad_ref;
-  }
-  return conv_fprop_ref;
-}
-
 }  // namespace fastconv

@@ -26,8 +26,4 @@ constexpr Table<Pool> kTable = {.rows = kRows,
 std::span<const PoolRow> Pool::cpu_rows() { return kRows; }
 const Table<Pool>& Pool::cpu_table() { return kTable; }
 
-const PoolKernel& Pool::reference(Direction direction) {
-  return direction == Direction::kFprop ? pool_fprop_ref : pool_dgrad_ref;
-}
-
 }  // namespace fastconv
