@@ -58,8 +58,9 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--dtype", choices=["f32", "f64", "bf16", "f16"], default="f32")
     bench.add_argument("--direction", choices=["fprop", "dgrad", "wgrad", "step"],
                        help="step is forward and backward together (default: the sets' own)")  # fmt: skip
-    bench.add_argument("--regime", choices=["packed", "unpacked"], default="packed",
-                       help="packed: a fastconv.nn module in eval, against prepacked oneDNN too; "
+    bench.add_argument("--regime", choices=["packed", "compared", "unpacked"], default="packed",
+                       help="packed: a frozen fastconv.nn module in eval, against prepacked oneDNN too; "
+                            "compared: the same, not frozen; "
                             "unpacked: fastconv.enable(), packing counted")  # fmt: skip
     bench.add_argument("--peers", type=_names, default=["all"], metavar="NAME[,NAME]",
                        help="engines beside torch's eager paths: torch.compile, onnxruntime, openvino, "

@@ -25,7 +25,7 @@ def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None
     monkeypatch.setattr(workloads, "read_set", lambda name: shapes.parse("\n".join(lines)))
 
 
-@pytest.mark.parametrize("regime", ["packed", "unpacked"])
+@pytest.mark.parametrize("regime", ["packed", "compared", "unpacked"])
 @pytest.mark.parametrize("direction", ["fprop", "dgrad", "wgrad", "step"])
 def test_quick(
     direction: str,

@@ -93,12 +93,17 @@ def _layer(layers: Any, o: Operands) -> torch.nn.Module:
     return made
 
 
-def _module(o: Operands, task: Task) -> Prepared | str:
-    """A layer in eval mode: its weight is packed once."""
+def _module(freeze: bool, o: Operands, task: Task) -> Prepared | str:
+    """A layer in eval mode: its weight is packed once, and where it is not frozen compared with that
+    in each call.
+    """
     if task != "fprop":
         return "inference alone"
+    layer = _layer(fastconv.nn, o)
+    if freeze:
+        fastconv.freeze(layer)
     x = o["x"].clone(memory_format=torch.channels_last)
-    return Prepared(functools.partial(_layer(fastconv.nn, o), x))
+    return Prepared(functools.partial(layer, x))
 
 
 def module(o: Operands) -> tuple[torch.nn.Module, torch.Tensor]:
@@ -133,7 +138,8 @@ def field(task: Task, regime: Regime) -> list[Peer]:
     peers = [Peer(name, "torch", make) for name, make in eager.items()]
     if regime == "unpacked":
         return [Peer(OURS, "torch", _channels_last, enabled_inference), *peers]
-    return [Peer(OURS, "torch", _module), *peers, Peer("oneDNN prepacked", "torch", _prepacked)]
+    made = functools.partial(_module, regime == "packed")
+    return [Peer(OURS, "torch", made), *peers, Peer("oneDNN prepacked", "torch", _prepacked)]
 
 
 PART = dataclasses.replace(

@@ -16,8 +16,10 @@ from fastconv.testing.tolerance import Tolerance
 #: A direction, or forward and backward together.
 Task = Literal["fprop", "dgrad", "wgrad", "step"]
 TASKS: tuple[Task, ...] = ("fprop", "dgrad", "wgrad", "step")
-Regime = Literal["packed", "unpacked"]
-REGIMES: tuple[Regime, ...] = ("packed", "unpacked")
+#: What a layer of ours knows of its weight: that it is frozen and packed once; nothing, so that each
+#: call compares it with what was packed; or that each call packs it.
+Regime = Literal["packed", "compared", "unpacked"]
+REGIMES: tuple[Regime, ...] = ("packed", "compared", "unpacked")
 
 
 @dataclasses.dataclass(frozen=True)

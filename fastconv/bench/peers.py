@@ -117,7 +117,7 @@ def field(part: Part, task: Task, regime: Regime, engines: list[str]) -> list[Pe
     """fastconv first, then torch's own paths, then engines: these lay weights out once, and have
     no part where that is counted.
     """
-    others = engines if task == "fprop" and regime == "packed" else []
+    others = engines if task == "fprop" and regime != "unpacked" else []
     return [*part.field(task, regime), *(_engine(name, part) for name in others)]
 
 

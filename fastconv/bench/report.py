@@ -16,7 +16,11 @@ from fastconv.bench.peers import COMPILE, ENGINES
 from fastconv.bench.timing import FOREIGN_CORES, SPREAD
 
 Row = dict[str, Any]
-REGIMES = {"packed": "weights packed once", "unpacked": "weights packed on every call"}
+REGIMES = {
+    "packed": "weights packed once",
+    "compared": "weights packed once and compared on every call",
+    "unpacked": "weights packed on every call",
+}
 
 
 def geometric_mean(values: Iterable[float]) -> float:
