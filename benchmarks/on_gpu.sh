@@ -46,7 +46,7 @@ build() {
     >> $out/build.log 2>&1 && limited 120 ninja -C $build kernel_test_cuda kernel_bench_cuda >> $out/build.log 2>&1
 }
 
-rows() { grep -o 'conv_[a-z0-9_]*' csrc/conv/cuda/kernels.inc; }
+rows() { sed -n 's/^FASTCONV_KERNEL(.*, *\([a-z0-9_]*\))$/\1/p' csrc/*/cuda/kernels.inc; }
 
 native() {  # a process a row: an illegal access ends its process, and says nothing of other rows
   rm -rf $out/native && mkdir $out/native
