@@ -126,7 +126,7 @@ def test_includes(path: Path) -> None:
     if folder != "python":
         assert not re.search(r"#include <(pybind11/|Python\.h)", text)
     if re.search(r"#include <cuda", text):
-        assert relative(path).startswith("csrc/core/cuda/") or path.name in ("half.h", "rows.h")
+        assert relative(path).startswith("csrc/core/cuda/") or path.name in ("half.h", "device.h")
     if "immintrin.h" in text:
         assert path.name.startswith("simd_") or "__AVX512F__" in text or "__x86_64__" in text
 
