@@ -16,6 +16,7 @@
 
 #include <algorithm>
 
+#include "conv/cuda/axis_taps.h"
 #include "core/cuda/epilogue.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
@@ -24,37 +25,6 @@
 
 namespace fastconv {
 namespace {
-
-/// One spatial axis of a phase.
-struct AxisTaps {
-  int out_step, phase, in_step, first, tap_step, tap_first, tap_jump, taps;
-
-  static __device__ __forceinline__ AxisTaps of_fprop(int stride, int pad, int dilation, int filter) {
-    return {1, 0, stride, -pad, dilation, 0, 1, filter};
-  }
-  /// Tap r meets dy where phase + pad - r * dilation is a multiple of the stride; then each (stride / gcd)-th does.
-  static __device__ __forceinline__ AxisTaps of_dgrad(int phase, int stride, int pad, int dilation, int filter) {
-    int tap = 0, divisor = stride;
-    while (tap < filter && (phase + pad - tap * dilation) % stride != 0) ++tap;
-    for (int rest = dilation; rest != 0;) {
-      const int before = divisor;
-      divisor = rest, rest = before % rest;
-    }
-    const int jump = stride / divisor;
-    return {stride,
-            phase,
-            1,
-            tap < filter ? (phase + pad - tap * dilation) / stride : 0,
-            -(dilation / divisor),
-            tap,
-            jump,
-            tap < filter ? (filter - 1 - tap) / jump + 1 : 0};
-  }
-  /// Outputs of this phase among `extent`.
-  __device__ __forceinline__ int outputs(int extent) const {
-    return phase < extent ? (extent - phase - 1) / out_step + 1 : 0;
-  }
-};
 
 struct DirectParams {
   int N, in_h, in_w, out_h, out_w, in_channels, out_channels;
