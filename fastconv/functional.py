@@ -24,8 +24,7 @@ from fastconv.ops import (
 )  # and all else that ops are registered for
 from fastconv.ops.autocast import cast, cast_weight
 from fastconv.ops.conv import Geometry, Interned, apply_short, conv, conv_transpose, interned
-from fastconv.ops.pool import Pooling
-from fastconv.ops.pool import avg_pool2d as _avg_pool2d
+from fastconv.ops.pool import avg_pool2d as avg_pool2d
 from fastconv.ops.watch import SHORT, TORCH, way_of
 from fastconv.policy import tell_tf32
 from fastconv.tensors import DTYPES
@@ -385,23 +384,3 @@ def conv_transpose3d(
     K/groups, T, R, S]. Kernels, errors: as `conv2d`.
     """
     return convolution(-3, input, weight, bias, stride, padding, dilation, groups, output_padding)
-
-
-def avg_pool2d(
-    input: Tensor,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Ints = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """As `torch.nn.functional.avg_pool2d`: input [N, C, H, W] or [C, H, W], window `kernel_size`.
-
-    Kernels exist for float32 on the CPU; what else torch takes, torch computes. Raises what torch
-    raises for arguments that do not fit.
-    """
-    return _avg_pool2d(
-        input,
-        Pooling(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override),
-    )

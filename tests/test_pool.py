@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -104,7 +105,11 @@ def test_errors_are_torchs(way, arguments) -> None:
         F.avg_pool2d(x, **arguments)
     with pytest.raises(type(want.value)) as have:
         way(x, **arguments)
-    assert str(have.value).splitlines()[0] == str(want.value).splitlines()[0]
+
+    def first_line(error: BaseException) -> str:  # which does not tell how arguments were given
+        return re.sub(r" \(position \d+\)", "", str(error).splitlines()[0])
+
+    assert first_line(have.value) == first_line(want.value)
 
 
 def test_derivatives_of_every_kind() -> None:
@@ -137,7 +142,7 @@ def test_compiled_and_exported() -> None:
     assert "fastconv.avg_pool2d" in str(graph.graph)
     assert_close(graph.module()(x), want)
     traced = torch.jit.trace(model, x)
-    assert "avg_pool2d" in str(traced.graph)
+    assert "avg_pool2d" in str(traced.inlined_graph)
     assert_close(torch.jit.script(model)(x), want)
     assert [n.op for n in torch.fx.symbolic_trace(model).graph.nodes].count("call_module") == 2
 

@@ -29,7 +29,8 @@ void run_emulated(const Plan<F>& plan, const typename F::Problem& problem, const
 
 template <class F>
 void bind(py::module_ m) {
-  bind_rows<F>(m, F::cuda_rows(), nullptr);
+  bind_row<F>(m, nullptr);
+  bind_rows<F>(m, F::cuda_rows());
   bind_facts<F>(m);
   bind_choice<F, int, bool>(m, F::cuda_table, py::arg("capability") = kCapability, py::arg("allow_tf32") = true);
   bind_runs<F>(m, +[] { return F::cuda_table(kCapability, true); }, run_emulated<F>);

@@ -52,9 +52,9 @@ Plan<F> plan_named(const Table<F>& table, const std::string& kernel, const typen
   return plan_for(table, row, problem);
 }
 
-/// The class of a family's rows, and `rows()`. `why_not_target` is null where the device is not known.
+/// The class of a family's rows, once a module. `why_not_target` is null where the device runs every row.
 template <class F>
-void bind_rows(py::module_& m, std::span<const Row<F>> rows, const char* (*why_not_target)(const Target&)) {
+void bind_row(py::module_& m, const char* (*why_not_target)(const Target&)) {
   py::class_<Row<F>>(m, "Row", py::module_local(), "One kernel of the table.")
       .def_property_readonly("name", [](const Row<F>& row) { return row.name; })
       .def_property_readonly("target", [](const Row<F>& row) { return row.target.name; })
@@ -70,6 +70,10 @@ void bind_rows(py::module_& m, std::span<const Row<F>> rows, const char* (*why_n
                                return reason(why_not_target ? why_not_target(row.target) : nullptr);
                              })
       .def("__repr__", [](const Row<F>& row) { return "<kernel " + std::string(row.name) + ">"; });
+}
+
+template <class F>
+void bind_rows(py::module_& m, std::span<const Row<F>> rows) {
   m.def("rows", [rows] {
     py::list list;
     for (const Row<F>& row : rows) list.append(py::cast(&row, py::return_value_policy::reference));

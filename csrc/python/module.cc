@@ -43,7 +43,8 @@ py::dict machine() {
 
 template <class F>
 void bind_cpu(py::module_ m) {
-  bind_rows<F>(m, F::cpu_rows(), why_not);
+  bind_row<F>(m, why_not);
+  bind_rows<F>(m, F::cpu_rows());
   bind_facts<F>(m);
   bind_choice<F>(m, +[] { return F::cpu_table(); });
   bind_runs<F>(m, +[] { return F::cpu_table(); }, run_here<F>);
@@ -53,7 +54,7 @@ void bind_cpu(py::module_ m) {
 constexpr bool kCudaBuilt = true;
 template <class F>
 void bind_cuda(py::module_ m) {
-  bind_rows<F>(m, F::cuda_rows(), nullptr);
+  bind_rows<F>(m, F::cuda_rows());
   bind_choice<F, int, bool>(m, F::cuda_table, py::arg("capability"), py::arg("allow_tf32") = true);
 }
 #else
@@ -61,7 +62,7 @@ constexpr bool kCudaBuilt = false;
 /// The rows that a build with nvcc has: their names are listed everywhere.
 template <class F>
 void bind_cuda(py::module_ m) {
-  bind_rows<F>(m, F::cuda_names(), nullptr);
+  bind_rows<F>(m, F::cuda_names());
 }
 #endif
 

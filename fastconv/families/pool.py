@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fastconv.families.record import Call, Family, Operand, Shapes
+from fastconv.families.record import Call, Family, Operand, Shapes, epilogue
 from fastconv.problem_text import (
     DTYPE,
     LAYOUT,
@@ -106,7 +106,11 @@ class PoolProblem(Problem):
 
 
 _OPERANDS = {
-    "fprop": (Operand("x", "activation", "x"), Operand("out", "activation", "y", written=True)),
+    "fprop": (
+        Operand("x", "activation", "x"),
+        Operand("out", "activation", "y", written=True),
+        *epilogue("y"),
+    ),
     "dgrad": (Operand("dy", "activation", "y"), Operand("out", "activation", "x", written=True)),
 }
 

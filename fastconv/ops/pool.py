@@ -6,7 +6,7 @@ derivative of each direction is the other, and a batch of inputs is a larger bat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,9 @@ from fastconv import _native
 from fastconv.ops.layout import dense_strides, strides_like_channels_last
 from fastconv.ops.watch import FUNCTION, OP, SHORT, way_of
 
-__all__ = ["Pooling", "avg_pool2d"]
+__all__ = ["avg_pool2d"]
+
+Ints = int | Sequence[int]
 
 
 class Pooling(NamedTuple):
@@ -185,8 +187,21 @@ _apply: Callable[..., Tensor] = _AvgPool.apply
 _apply_backward: Callable[..., Tensor] = _AvgPoolBackward.apply
 
 
-def avg_pool2d(input: Tensor, pooling: Pooling) -> Tensor:
-    """As `torch.nn.functional.avg_pool2d`, chosen by fastconv: a kernel of ours, else torch's."""
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """As `torch.nn.functional.avg_pool2d`: input [N, C, H, W] or [C, H, W], window `kernel_size`.
+
+    Kernels exist for float32 on the CPU; what else torch takes, torch computes. Raises what torch
+    raises for arguments that do not fit.
+    """
+    pooling = Pooling(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     way = way_of(input, input)
     if (
         way in (OP, FUNCTION, SHORT)
