@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from helpers_torch import assert_close
 
 import fastconv
-from fastconv import _native, _triton
+from fastconv import _native, _triton, python_rows
 from fastconv.ops.conv import geometry_id
 from fastconv.ops.formulas import Geometry
 
@@ -136,7 +136,7 @@ def external():
     if lib.fastconv_find_kernel(name, ctypes.byref(ctypes.c_int())) < 0:
         assert lib.fastconv_add_external(name, 0, 0) >= 0
     yield name.decode()
-    _triton.announce()
+    python_rows.announce()
     if not _triton.is_installed():
         lib.fastconv_set_answers(_native.WhyNot(), _native.Prefer())
 
@@ -167,12 +167,12 @@ def test_an_answer_that_refuses_gives_its_reason(external) -> None:
 
 def test_functions_of_the_library_raise_instead_of_ending_the_process() -> None:
     calls = [
-        lambda: lib.fastconv_set_kernel(7, 0),
+        lambda: lib.fastconv_set_kernel(99, 0),
         lambda: lib.fastconv_set_kernel(-1, 0),
         lambda: lib.fastconv_set_kernel(0, 10**6),
-        lambda: lib.fastconv_scope_kernel(3, -1),
-        lambda: lib.fastconv_get_kernel(3),
-        lambda: lib.fastconv_last_kernel(3),
+        lambda: lib.fastconv_scope_kernel(99, -1),
+        lambda: lib.fastconv_get_kernel(99),
+        lambda: lib.fastconv_last_kernel(99),
         lambda: lib.fastconv_note_kernel(-1, -1),
         lambda: lib.fastconv_set_precision(3),
         lambda: lib.fastconv_scope_precision(-2),
@@ -181,7 +181,7 @@ def test_functions_of_the_library_raise_instead_of_ending_the_process() -> None:
         with pytest.raises(RuntimeError, match="fastconv: "):
             call()
     index = lib.fastconv_find_kernel(b"conv_wgrad_ref", ctypes.byref(ctypes.c_int()))
-    with pytest.raises(RuntimeError, match="computes wgrad, not fprop"):
+    with pytest.raises(RuntimeError, match="computes wgrad of conv, not fprop of conv"):
         lib.fastconv_set_kernel(0, index)
     assert lib.fastconv_last_error() is None
 

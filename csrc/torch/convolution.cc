@@ -82,6 +82,8 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const Tensor& bias
     check_epilogue(extras, call);
     source.prefer(layout_of(call));
     if (Tensor out = forward(call, source, weight, bias, extras, settings)) return out;
+  } else if (extras.throws) {
+    throw std::runtime_error(reason);
   } else if (extras.has_epilogue()) {
     refuse(std::string("conv with an epilogue: ") + reason);
   }

@@ -177,7 +177,9 @@ void boxed_conv_choice(StableIValue* stack, uint64_t, uint64_t) {
 void boxed_short_conv(StableIValue* stack, uint64_t, uint64_t) {
   Arguments next(stack, "TTtv");
   const Tensor input = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
-  stack[0] = result(convolution(input, weight, bias, geometry_of(next.integer()), Extras(), settings()));
+  Extras extras;
+  extras.throws = true;
+  stack[0] = result(convolution(input, weight, bias, geometry_of(next.integer()), extras, settings()));
 }
 
 void boxed_conv_packed(StableIValue* stack, uint64_t, uint64_t) {
@@ -188,6 +190,7 @@ void boxed_conv_packed(StableIValue* stack, uint64_t, uint64_t) {
   extras.cache.id = next.integer();
   extras.cache.frozen = next.boolean();
   extras.cache.version = next.integer();
+  extras.throws = true;
   stack[0] = result(convolution(input, weight, bias, geometry, extras, settings()));
 }
 

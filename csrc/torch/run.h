@@ -19,6 +19,7 @@ struct Extras {
   Activation activation = Activation::kNone;
   Tensor packed;
   CacheRef cache;
+  bool throws = false;  // for arguments that are torch's to compute or to refuse, which the caller hands over
 
   bool has_epilogue() const { return scale || residual || activation != Activation::kNone; }
 };

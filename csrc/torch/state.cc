@@ -53,7 +53,9 @@ const RowBase* row_for(int slot, int index) {
   if (index >= 0 && !row) throw std::runtime_error("fastconv: no kernel has the index " + std::to_string(index));
   if (row && row->slot() != slot)
     throw std::runtime_error(std::string("fastconv: kernel '") + row->name + "' computes " + name_of(row->direction) +
-                             " of " + name_of(row->family) + ", not what slot " + std::to_string(slot) + " is of");
+                             " of " + name_of(row->family) + ", not " +
+                             name_of(static_cast<Direction>(slot % kMostDirections)) + " of " +
+                             name_of(static_cast<FamilyId>(slot / kMostDirections)));
   return row;
 }
 

@@ -108,8 +108,8 @@ class PoolProblem(Problem):
 _OPERANDS = {
     "fprop": (
         Operand("x", "activation", "x"),
-        Operand("out", "activation", "y", written=True),
         *epilogue("y"),
+        Operand("out", "activation", "y", written=True),
     ),
     "dgrad": (Operand("dy", "activation", "y"), Operand("out", "activation", "x", written=True)),
 }
