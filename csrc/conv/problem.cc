@@ -93,9 +93,7 @@ constexpr Axis kDepth = {&P::D, &P::T, &P::Z, &P::stride_d, &P::pad_d, &P::dilat
 constexpr Axis kHeight = {&P::H, &P::R, &P::P, &P::stride_h, &P::pad_h, &P::dilation_h};
 constexpr Axis kWidth = {&P::W, &P::S, &P::Q, &P::stride_w, &P::pad_w, &P::dilation_w};
 
-bool is_empty(const P& p, const Axis& a) {
-  return p.*a.in == 1 && p.*a.taps == 1 && p.*a.out == 1 && p.*a.pad == 0;
-}
+bool is_empty(const P& p, const Axis& a) { return p.*a.in == 1 && p.*a.taps == 1 && p.*a.out == 1 && p.*a.pad == 0; }
 
 /// Whether output i reads input i alone.
 bool is_passed(const P& p, const Axis& a) {
@@ -108,7 +106,7 @@ void clear(P& p, const Axis& a) {
 }
 
 void move(P& p, const Axis& from, const Axis& to) {
-  for (int64_t P::*Axis::*field : {&Axis::in, &Axis::taps, &Axis::out, &Axis::stride, &Axis::pad, &Axis::dilation})
+  for (int64_t P::* Axis::* field : {&Axis::in, &Axis::taps, &Axis::out, &Axis::stride, &Axis::pad, &Axis::dilation})
     p.*(to.*field) = p.*(from.*field);
   clear(p, from);
 }

@@ -64,7 +64,8 @@ ConvProblem decode(const std::string& text);
 
 /// The same convolution, with axes that carry nothing out of the way: one without extent, taps and padding gives its
 /// place to an axis outside it, so that tall images are wide ones; a depth axis that the filter passes over is merged
-/// with the height or, channels last, with the batch. No element moves; a weight follows by `squeezed(Filter, problem)`.
+/// with the height or, channels last, with the batch. No element moves; a weight follows by `squeezed(Filter,
+/// problem)`.
 ConvProblem squeezed(const ConvProblem& problem);
 
 }  // namespace fastconv

@@ -81,8 +81,8 @@ struct Row : RowBase {
 };
 
 /// Opens the definition of a kernel's record: `FASTCONV_DEFINE(Conv, conv_fprop_ref) = {...};`
-#define FASTCONV_DEFINE(Type, name)  \
-  extern const Kernel<Type> name;    \
+#define FASTCONV_DEFINE(Type, name) \
+  extern const Kernel<Type> name;   \
   const Kernel<Type> name
 
 }  // namespace fastconv

@@ -22,7 +22,7 @@ using Transpose = void (*)(const void* from, void* to, int64_t count, int64_t ro
 
 /// Where the pieces of a run's scratch memory begin.
 struct Scratch {
-  int64_t images = 0;                  // that are run at once
+  int64_t images = 0;                   // that are run at once
   size_t operands[kMostOperands] = {};  // transposed copies
   size_t packed = 0, workspace = 0;
   size_t bytes = 0;  // of all
@@ -64,7 +64,8 @@ Scratch scratch_for(const Plan<F>& plan, const typename F::Problem& squeezed, ty
   const std::span<const Operand<F>> operands = F::operands(plan.row->direction);
   for (size_t i = 0; i < operands.size(); ++i)
     if (is_transposed(plan, squeezed, operands[i]) && *operands[i].at(args))
-      s.operands[i] = add(static_cast<size_t>(F::extents(part, operands[i].side).elements() * element_size(part.dtype)));
+      s.operands[i] =
+          add(static_cast<size_t>(F::extents(part, operands[i].side).elements() * element_size(part.dtype)));
   if (packs_now(plan, args)) s.packed = add(kernel.packed_bytes(plan.problem));
   if (kernel.workspace) {
     size_t workspace = kernel.workspace(part);
@@ -86,7 +87,8 @@ void run_in(const Plan<F>& plan, const typename F::Problem& squeezed, typename F
   char* const memory = static_cast<char*>(scratch_memory);
   const auto turn = [&](const Extents& at, Layout to, const void* from, void* dest) {
     const bool last = to == Layout::kNhwc;
-    transpose(from, dest, at.N, last ? at.channels : at.pixels(), last ? at.pixels() : at.channels, element, args.stream);
+    transpose(from, dest, at.N, last ? at.channels : at.pixels(), last ? at.pixels() : at.channels, element,
+              args.stream);
   };
 
   args.workspace = memory + scratch.workspace;

@@ -110,8 +110,9 @@ Plan<F> plan_for(const Table<F>& table, const Row<F>& row, const typename F::Pro
   return {&row, ask(table, row, problem).seen};
 }
 
-/// The first row that `auto` takes. With `must_win`, the plan is empty where no row is known to beat torch's kernel, and
-/// torch's is not known to be wrong; without, the first row that takes the problem serves; it is empty where the device runs no row.
+/// The first row that `auto` takes. With `must_win`, the plan is empty where no row is known to beat torch's kernel,
+/// and torch's is not known to be wrong; without, the first row that takes the problem serves; it is empty where the
+/// device runs no row.
 template <class F>
 Plan<F> choose(const Table<F>& table, Direction direction, const typename F::Problem& problem, Precision precision,
                bool must_win) {

@@ -16,7 +16,7 @@ namespace fastconv {
 template <class P>
 struct TextField {
   const char* key;
-  int64_t P::*at;
+  int64_t P::* at;
   int64_t least;  // INT64_MIN for any
   bool depth = false, output = false, ends_part = true;
   bool optional = false;  // written where it is not 0
@@ -97,8 +97,7 @@ std::string encode_by(const TextForm<P>& form, const P& p) {
   bool begins = true;
   const auto write = [&](std::span<const TextField<P>> fields) {
     for (const TextField<P>& field : fields) {
-      if ((!field.depth || depth) && (!field.output || given) &&
-          (!field.optional || p.*field.at)) {
+      if ((!field.depth || depth) && (!field.output || given) && (!field.optional || p.*field.at)) {
         if (begins && !text.empty()) text += '_';
         text += field.key + std::to_string(p.*field.at);
         begins = false;

@@ -22,11 +22,11 @@ enum class Activation : int8_t { kNone, kRelu, kRelu6, kHardSwish, kSilu, kSigmo
 /// The names of an enumeration's values, in their order: the one place that has them.
 template <class Enum>
 struct Names;
-#define FASTCONV_NAMES(Enum, ...)                         \
-  template <>                                             \
-  struct Names<Enum> {                                    \
-    static constexpr const char* kAll[] = {__VA_ARGS__};  \
-    static constexpr size_t kCount = std::size(kAll);     \
+#define FASTCONV_NAMES(Enum, ...)                        \
+  template <>                                            \
+  struct Names<Enum> {                                   \
+    static constexpr const char* kAll[] = {__VA_ARGS__}; \
+    static constexpr size_t kCount = std::size(kAll);    \
   }
 FASTCONV_NAMES(DType, "f32", "f64", "bf16", "f16");
 FASTCONV_NAMES(Layout, "nchw", "nhwc");

@@ -46,9 +46,7 @@ struct Pool : NoWeight {
   static std::span<const Row<Pool>> cpu_rows();
   static const Table<Pool>& cpu_table();
   static std::span<const Row<Pool>> cuda_rows() { return {}; }
-  static Table<Pool> cuda_table(int, bool) {
-    return {.rows = {}, .why_not_target = nullptr, .expected_loss = nullptr};
-  }
+  static Table<Pool> cuda_table(int, bool) { return {.rows = {}, .why_not_target = nullptr, .expected_loss = nullptr}; }
   static std::span<const Row<Pool>> cuda_names() { return {}; }
   static const Kernel<Pool>& reference(Direction direction);
 

@@ -97,7 +97,8 @@ void* weight_data(const ArrayWanted& wanted, const py::array& array, const Weigh
       strides->axes[axis] = 0;  // no depth axis
       continue;
     }
-    if (array.strides(own) % array.itemsize()) refuse(wanted.name, "has a stride that is not whole elements", "it must be");
+    if (array.strides(own) % array.itemsize())
+      refuse(wanted.name, "has a stride that is not whole elements", "it must be");
     strides->axes[axis] = array.strides(own) / array.itemsize();
   }
   return const_cast<void*>(array.data());

@@ -9,8 +9,7 @@ std::mutex one_call;
 namespace {
 
 /// A fork waits for the call of another thread, whose lock nobody would open in the child.
-const int waits_at_fork =
-    pthread_atfork([] { one_call.lock(); }, [] { one_call.unlock(); }, [] { one_call.unlock(); });
+const int waits_at_fork = pthread_atfork([] { one_call.lock(); }, [] { one_call.unlock(); }, [] { one_call.unlock(); });
 
 }  // namespace
 

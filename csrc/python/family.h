@@ -65,10 +65,9 @@ void bind_row(py::module_& m, const char* (*why_not_target)(const Target&)) {
                                return row.kernel ? std::string(name_of(row.kernel->algorithm)) : algorithm_in(row.name);
                              })
       .def_property_readonly("packs", [](const Row<F>& row) { return row.kernel && row.kernel->pack; })
-      .def_property_readonly("machine_reason",
-                             [why_not_target](const Row<F>& row) {
-                               return reason(why_not_target ? why_not_target(row.target) : nullptr);
-                             })
+      .def_property_readonly(
+          "machine_reason",
+          [why_not_target](const Row<F>& row) { return reason(why_not_target ? why_not_target(row.target) : nullptr); })
       .def("__repr__", [](const Row<F>& row) { return "<kernel " + std::string(row.name) + ">"; });
 }
 

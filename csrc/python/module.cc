@@ -1,4 +1,5 @@
-// fastconv._core: the kernel tables, machine facts, and the CPU's kernels on NumPy arrays, a submodule a family. No torch.
+// fastconv._core: the kernel tables, machine facts, and the CPU's kernels on NumPy arrays, a submodule a family. No
+// torch.
 //
 // A kernel or a problem is named by its text, so that Python and C++ share no object but arrays. One call runs at a
 // time: the module has one thread pool, of one thread until `set_threads`.
@@ -79,7 +80,8 @@ PYBIND11_MODULE(_core, m) {
     bind_cpu<F>(m.def_submodule(name_of(F::kId)));
     bind_cuda<F>(cuda.def_submodule(name_of(F::kId)));
   });
-  m.def("families", [] { return std::vector<std::string>(std::begin(Names<FamilyId>::kAll), std::end(Names<FamilyId>::kAll)); });
+  m.def("families",
+        [] { return std::vector<std::string>(std::begin(Names<FamilyId>::kAll), std::end(Names<FamilyId>::kAll)); });
   py::module_ conv = m.attr("conv");
   conv.def("bias_grad", &bias_grad_of, py::arg("problem"), py::arg("dy"));
   conv.def("adjoint", [](const std::string& text) { return encode(adjoint(decode(text))); }, py::arg("problem"));

@@ -139,8 +139,8 @@ class Operands {
     for (const Operand<F>& operand : list_) {
       const int64_t count = operand.optional && !with_optional ? -1 : elements_of(operand, p);
       counts_.push_back(count);
-      memory_.emplace_back(
-          count < 0 ? 0 : static_cast<size_t>(count * element_size(fastconv::dtype_of(operand, p))), unaligned);
+      memory_.emplace_back(count < 0 ? 0 : static_cast<size_t>(count * element_size(fastconv::dtype_of(operand, p))),
+                           unaligned);
     }
   }
   size_t size() const { return list_.size(); }
@@ -165,7 +165,8 @@ class Operands {
   typename F::Args args(Layout weight = Layout::kNchw) const {
     typename F::Args args;
     for (size_t i = 0; i < size(); ++i)
-      if (list_[i].kind == OperandKind::kWeight) F::set_weight(args, data(i), dense_weight(F::weight_extents(problem_), weight), problem_);
+      if (list_[i].kind == OperandKind::kWeight)
+        F::set_weight(args, data(i), dense_weight(F::weight_extents(problem_), weight), problem_);
       else if (counts_[i] >= 0) *list_[i].at(args) = data(i);
     return args;
   }

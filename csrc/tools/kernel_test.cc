@@ -246,8 +246,7 @@ int main_checked(int argc, char** argv) {
   use_threads(threads);
   Count count;
   for_each_family([&](auto family) { test_family<decltype(family)>(options, &count); });
-  std::printf("%lld passed, %lld failed\n", static_cast<long long>(count.passed),
-              static_cast<long long>(count.failed));
+  std::printf("%lld passed, %lld failed\n", static_cast<long long>(count.passed), static_cast<long long>(count.failed));
   return count.failed ? 1 : 0;
 }
 

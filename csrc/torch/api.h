@@ -53,11 +53,11 @@ FASTCONV_API int64_t fastconv_choices();
 
 /// A row whose kernel Python runs (torch/external.h): its index, or -1 where the name is taken or the table is full.
 FASTCONV_API int fastconv_add_external(const char* name, int slot, int numerics);
-/// 1 where the external row `name` refuses `problem` on a GPU (`on_cuda`) or the CPU; `text` then holds the reason. 0 where it
-/// takes it, FastconvPrefer's -3 and -4.
+/// 1 where the external row `name` refuses `problem` on a GPU (`on_cuda`) or the CPU; `text` then holds the reason. 0
+/// where it takes it, FastconvPrefer's -3 and -4.
 using FastconvWhyNot = int (*)(const char* name, int on_cuda, const char* problem, char* text, int64_t size);
-/// The index of the row to run on a GPU instead of `own` ("" for torch's kernel): an external one, or one that a measurement
-/// found faster. -1 where `own` stays, -2 for torch's kernel, -3 where the question failed, -4 where a
+/// The index of the row to run on a GPU instead of `own` ("" for torch's kernel): an external one, or one that a
+/// measurement found faster. -1 where `own` stays, -2 for torch's kernel, -3 where the question failed, -4 where a
 /// keyboard interrupt ended it.
 using FastconvPrefer = int (*)(int slot, const char* problem, int precision, int allow_tf32, int must_win,
                                const char* own);

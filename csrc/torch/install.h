@@ -1,5 +1,5 @@
-// fastconv under aten's ops: registered by the first `fastconv.enable()` and never before, so that a process that enables
-// nothing pays nothing.
+// fastconv under aten's ops: registered by the first `fastconv.enable()` and never before, so that a process that
+// enables nothing pays nothing.
 #pragma once
 
 #include <torch/csrc/stable/library.h>

@@ -170,8 +170,9 @@ void boxed_conv_choice(StableIValue* stack, uint64_t, uint64_t) {
   const ConvProblem problem = problem_of(call, &x, nullptr);
   const Settings current = settings();
   const ConvPlan plan = select<Conv>(direction, problem, call.device, current);
-  stack[0] = result(plan.row ? std::string(plan.row->name)
-                             : "torch: no kernel is known to win" + reasons<Conv>(direction, problem, call.device, current));
+  stack[0] =
+      result(plan.row ? std::string(plan.row->name)
+                      : "torch: no kernel is known to win" + reasons<Conv>(direction, problem, call.device, current));
 }
 
 void boxed_short_conv(StableIValue* stack, uint64_t, uint64_t) {

@@ -115,10 +115,9 @@ Tensor forward(const Tensor& input, Pooling& given, const Settings& settings) {
 Tensor native_backward(const Tensor& grad, const Tensor& input, Pooling& given) {
   note_kernel(FamilyId::kPool, Direction::kDgrad, nullptr);
   AtenTensorHandle out;
-  check(aoti_torch_cpu_avg_pool2d_backward(grad.get(), input.get(), given.window.values, given.window.count,
-                                           given.stride.values, given.stride.count, given.padding.values,
-                                           given.padding.count, given.ceil_mode, given.count_padding,
-                                           given.divisor_or_null(), &out));
+  check(aoti_torch_cpu_avg_pool2d_backward(
+      grad.get(), input.get(), given.window.values, given.window.count, given.stride.values, given.stride.count,
+      given.padding.values, given.padding.count, given.ceil_mode, given.count_padding, given.divisor_or_null(), &out));
   return Tensor(out);
 }
 
@@ -171,8 +170,8 @@ void boxed_op_backward(StableIValue* stack, uint64_t, uint64_t) {
   stack[0] = result(backward(grad, input, given, settings_with(next.string(), Direction::kDgrad)));
 }
 
-#define FASTCONV_POOLING                                                                                      \
-  "SymInt[2] kernel_size, SymInt[2] stride=[], SymInt[2] padding=0, bool ceil_mode=False, "                   \
+#define FASTCONV_POOLING                                                                    \
+  "SymInt[2] kernel_size, SymInt[2] stride=[], SymInt[2] padding=0, bool ceil_mode=False, " \
   "bool count_include_pad=True, SymInt? divisor_override=None, str kernel_name=\"\""
 
 STABLE_TORCH_LIBRARY_FRAGMENT(fastconv, m) {

@@ -99,7 +99,7 @@ StableIValue lend_optional(const Tensor& tensor) {
 }
 
 void run_external_forward(const ConvPlan& plan, const Tensor& source, const Tensor& weight, const Tensor& bias,
-                       const Extras& extras, const Tensor& out) {
+                          const Extras& extras, const Tensor& out) {
   StableIValue stack[9] = {lend(source),
                            lend(weight),
                            lend_optional(bias),

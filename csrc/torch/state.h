@@ -9,7 +9,7 @@ namespace fastconv::binding {
 struct Settings {
   bool enabled = false;  // whether aten's ops are ours
   Precision precision = Precision::kHigh;
-  bool allow_tf32 = false;  // whether torch lets convolutions on CUDA use TF32, by its word at the last look
+  bool allow_tf32 = false;             // whether torch lets convolutions on CUDA use TF32, by its word at the last look
   const RowBase* kernel[kSlots] = {};  // a row named by hand, by family and direction
 };
 Settings settings();

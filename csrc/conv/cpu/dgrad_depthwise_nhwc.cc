@@ -26,9 +26,9 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_depthwise_nhwc)) = {.algorithm = Algorithm::kDepthwise,
-                                                             .why_not = why_not,
-                                                             .run = run,
-                                                             .packed_bytes = depthwise_packed_bytes,
-                                                             .pack = pack_depthwise};
+                                                                   .why_not = why_not,
+                                                                   .run = run,
+                                                                   .packed_bytes = depthwise_packed_bytes,
+                                                                   .pack = pack_depthwise};
 
 }  // namespace fastconv

@@ -33,9 +33,9 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_grouped_nhwc)) = {.algorithm = Algorithm::kGrouped,
-                                                           .why_not = why_not,
-                                                           .run = run,
-                                                           .packed_bytes = grouped_packed_bytes,
-                                                           .pack = pack};
+                                                                 .why_not = why_not,
+                                                                 .run = run,
+                                                                 .packed_bytes = grouped_packed_bytes,
+                                                                 .pack = pack};
 
 }  // namespace fastconv

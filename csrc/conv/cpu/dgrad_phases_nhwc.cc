@@ -6,8 +6,8 @@
 // rows of dy under them with the padding filled in, and passes the panels of each phase over the block. Pixels between
 // these phases, three quarters of them for a 1x1 at stride 2, are written as sums of nothing.
 
-#include "conv/cpu/phases.h"
 #include "conv/cpu/pack_panels.h"
+#include "conv/cpu/phases.h"
 #include "core/cpu/panel_tile.h"
 
 namespace fastconv {
@@ -140,10 +140,10 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_phases_nhwc)) = {.algorithm = Algorithm::kDirect,
-                                                          .why_not = phases_why_not,
-                                                          .run = run,
-                                                          .workspace = workspace,
-                                                          .packed_bytes = packed_bytes,
-                                                          .pack = pack};
+                                                                .why_not = phases_why_not,
+                                                                .run = run,
+                                                                .workspace = workspace,
+                                                                .packed_bytes = packed_bytes,
+                                                                .pack = pack};
 
 }  // namespace fastconv

@@ -156,10 +156,10 @@ const char* why_not(const ConvProblem& p) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_dgrad_stem_nhwc)) = {.algorithm = Algorithm::kStem,
-                                                        .why_not = why_not,
-                                                        .run = run,
-                                                        .workspace = workspace,
-                                                        .packed_bytes = packed_bytes,
-                                                        .pack = pack};
+                                                              .why_not = why_not,
+                                                              .run = run,
+                                                              .workspace = workspace,
+                                                              .packed_bytes = packed_bytes,
+                                                              .pack = pack};
 
 }  // namespace fastconv

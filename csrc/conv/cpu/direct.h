@@ -6,12 +6,12 @@
 // to each other in the copy and form one run of the inner loop.
 #pragma once
 
+#include "conv/conv.h"
+#include "conv/cpu/pack_panels.h"
 #include "conv/cpu/padded.h"
 #include "core/cpu/machine.h"
-#include "conv/cpu/pack_panels.h"
 #include "core/cpu/panel_tile.h"
 #include "core/cpu/split.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

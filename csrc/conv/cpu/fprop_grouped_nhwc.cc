@@ -21,9 +21,9 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_grouped_nhwc)) = {.algorithm = Algorithm::kGrouped,
-                                                           .why_not = grouped_why_not,
-                                                           .run = run,
-                                                           .packed_bytes = grouped_packed_bytes,
-                                                           .pack = pack_grouped};
+                                                                 .why_not = grouped_why_not,
+                                                                 .run = run,
+                                                                 .packed_bytes = grouped_packed_bytes,
+                                                                 .pack = pack_grouped};
 
 }  // namespace fastconv

@@ -77,10 +77,10 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_im2col_nhwc)) = {.algorithm = Algorithm::kIm2col,
-                                                          .why_not = im2col_why_not,
-                                                          .run = run,
-                                                          .workspace = workspace,
-                                                          .packed_bytes = packed_bytes,
-                                                          .pack = pack};
+                                                                .why_not = im2col_why_not,
+                                                                .run = run,
+                                                                .workspace = workspace,
+                                                                .packed_bytes = packed_bytes,
+                                                                .pack = pack};
 
 }  // namespace fastconv

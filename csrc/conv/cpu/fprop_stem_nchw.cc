@@ -18,10 +18,10 @@ const char* why_not(const ConvProblem& p) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, FASTCONV_NAME(conv_fprop_stem_nchw)) = {.algorithm = Algorithm::kStem,
-                                                        .why_not = why_not,
-                                                        .run = run_direct<NchwRows>,
-                                                        .workspace = direct_workspace,
-                                                        .packed_bytes = direct_packed_bytes,
-                                                        .pack = direct_pack};
+                                                              .why_not = why_not,
+                                                              .run = run_direct<NchwRows>,
+                                                              .workspace = direct_workspace,
+                                                              .packed_bytes = direct_packed_bytes,
+                                                              .pack = direct_pack};
 
 }  // namespace fastconv

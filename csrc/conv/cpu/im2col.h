@@ -6,9 +6,9 @@
 #pragma once
 
 #include "conv/conv.h"
-#include "core/cpu/ref.h"
 #include "core/cpu/epilogue.h"
 #include "core/cpu/gemm.h"
+#include "core/cpu/ref.h"
 
 namespace fastconv {
 namespace {

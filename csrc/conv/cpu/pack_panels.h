@@ -1,9 +1,9 @@
 // Filters laid out for the register tile.
 #pragma once
 
+#include "conv/conv.h"
 #include "core/cpu/gemm.h"
 #include "core/cpu/parallel.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

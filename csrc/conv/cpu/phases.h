@@ -5,12 +5,12 @@
 // rows of it is copied with the padding filled in.
 #pragma once
 
+#include "conv/conv.h"
 #include "conv/cpu/padded.h"
 #include "core/cpu/machine.h"
 #include "core/cpu/parallel.h"
 #include "core/cpu/simd.h"
 #include "core/cpu/split.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

@@ -1,11 +1,11 @@
 // The 1x1 convolution as a matrix product, for fprop and for the dgrad of unit stride.
 #pragma once
 
-#include "core/cpu/machine.h"
+#include "conv/conv.h"
 #include "conv/cpu/pack_panels.h"
+#include "core/cpu/machine.h"
 #include "core/cpu/panel_tile.h"
 #include "core/cpu/split.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

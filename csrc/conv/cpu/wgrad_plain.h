@@ -2,9 +2,9 @@
 // give: dw[tap][lane] = sum over n,p,q of x[n, p', q', c] * dy[n, p, q, k + lane], where x exists.
 #pragma once
 
+#include "conv/conv.h"
 #include "core/cpu/parallel.h"
 #include "core/cpu/simd.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

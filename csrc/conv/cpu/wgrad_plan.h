@@ -1,10 +1,10 @@
 // How the direct wgrad cuts dw and the pixels into blocks, and the blocks into parts for the threads.
 #pragma once
 
+#include "conv/conv.h"
 #include "core/cpu/gemm.h"
 #include "core/cpu/machine.h"
 #include "core/cpu/parallel.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

@@ -8,12 +8,12 @@
 // sums (wgrad_plain.h) in place of vectors that are not all finite: transformed values leave the range of float32
 // where plain ones do not. Each sum has one owner and one order, so results do not depend on timing.
 
+#include "conv/conv.h"
 #include "conv/cpu/wgrad_plain.h"
 #include "conv/cpu/winograd_transforms.h"
 #include "conv/cpu/write_dw.h"
 #include "core/cpu/gemm.h"
 #include "core/cpu/parallel.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

@@ -4,10 +4,10 @@
 // of outputs is always full. `group` below is then such a bundle.
 #pragma once
 
+#include "conv/conv.h"
 #include "conv/cpu/winograd_transforms.h"
 #include "core/cpu/gemm.h"
 #include "core/cpu/parallel.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

@@ -4,9 +4,9 @@
 // inside the image. Slow, and for tiles that hold something out of the ordinary alone.
 #pragma once
 
+#include "conv/conv.h"
 #include "core/cpu/parallel.h"
 #include "core/cpu/simd.h"
-#include "conv/conv.h"
 
 namespace fastconv {
 namespace {

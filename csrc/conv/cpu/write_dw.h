@@ -1,8 +1,8 @@
 // From the working dw of a weight gradient, rows of k, to the weight's own strides.
 #pragma once
 
-#include "conv/cpu/wgrad_plan.h"
 #include "conv/conv.h"
+#include "conv/cpu/wgrad_plan.h"
 
 namespace fastconv {
 namespace {

@@ -10,9 +10,9 @@
 
 #include <algorithm>
 
+#include "conv/cuda/shape.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/number.h"
-#include "conv/cuda/shape.h"
 #include "core/cuda/simt_gemm.h"
 
 namespace fastconv {

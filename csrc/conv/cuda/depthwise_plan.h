@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
+#include "conv/cuda/shape.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/held.h"
 #include "core/cuda/launch.h"
-#include "conv/cuda/shape.h"
 
 namespace fastconv {
 namespace {

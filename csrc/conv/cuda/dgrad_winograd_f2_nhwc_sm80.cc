@@ -5,6 +5,7 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(Conv, conv_dgrad_winograd_f2_nhwc_sm80) = kAdjoint<Algorithm::kWinogradF2, &conv_fprop_winograd_f2_nhwc_sm80>;
+FASTCONV_DEFINE(Conv,
+                conv_dgrad_winograd_f2_nhwc_sm80) = kAdjoint<Algorithm::kWinogradF2, &conv_fprop_winograd_f2_nhwc_sm80>;
 
 }  // namespace fastconv

@@ -5,6 +5,7 @@
 
 namespace fastconv {
 
-FASTCONV_DEFINE(Conv, conv_dgrad_winograd_f4_nhwc_sm80) = kAdjoint<Algorithm::kWinogradF4, &conv_fprop_winograd_f4_nhwc_sm80>;
+FASTCONV_DEFINE(Conv,
+                conv_dgrad_winograd_f4_nhwc_sm80) = kAdjoint<Algorithm::kWinogradF4, &conv_fprop_winograd_f4_nhwc_sm80>;
 
 }  // namespace fastconv

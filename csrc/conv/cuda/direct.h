@@ -17,10 +17,10 @@
 #include <algorithm>
 
 #include "conv/cuda/axis_taps.h"
+#include "conv/cuda/shape.h"
 #include "core/cuda/epilogue.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
-#include "conv/cuda/shape.h"
 #include "core/cuda/simt_gemm.h"
 
 namespace fastconv {

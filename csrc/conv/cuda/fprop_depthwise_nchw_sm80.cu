@@ -15,6 +15,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(Conv, conv_fprop_depthwise_nchw_sm80) = {.algorithm = Algorithm::kDepthwise, .why_not = why_not, .run = run};
+FASTCONV_DEFINE(Conv, conv_fprop_depthwise_nchw_sm80) = {
+    .algorithm = Algorithm::kDepthwise, .why_not = why_not, .run = run};
 
 }  // namespace fastconv

@@ -14,6 +14,7 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(Conv, conv_fprop_direct_nhwc_sm80) = {.algorithm = Algorithm::kDirect, .why_not = direct_why_not, .run = run};
+FASTCONV_DEFINE(Conv, conv_fprop_direct_nhwc_sm80) = {
+    .algorithm = Algorithm::kDirect, .why_not = direct_why_not, .run = run};
 
 }  // namespace fastconv

@@ -5,8 +5,8 @@
 namespace fastconv {
 
 FASTCONV_DEFINE(Conv, conv_fprop_winograd_f2_nhwc_sm80) = {.algorithm = Algorithm::kWinogradF2,
-                                                     .why_not = WinogradF2::why_not,
-                                                     .run = WinogradF2::run,
-                                                     .workspace = WinogradF2::workspace};
+                                                           .why_not = WinogradF2::why_not,
+                                                           .run = WinogradF2::run,
+                                                           .workspace = WinogradF2::workspace};
 
 }  // namespace fastconv

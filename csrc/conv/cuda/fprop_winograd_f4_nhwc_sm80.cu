@@ -5,8 +5,8 @@
 namespace fastconv {
 
 FASTCONV_DEFINE(Conv, conv_fprop_winograd_f4_nhwc_sm80) = {.algorithm = Algorithm::kWinogradF4,
-                                                     .why_not = WinogradF4::why_not,
-                                                     .run = WinogradF4::run,
-                                                     .workspace = WinogradF4::workspace};
+                                                           .why_not = WinogradF4::why_not,
+                                                           .run = WinogradF4::run,
+                                                           .workspace = WinogradF4::workspace};
 
 }  // namespace fastconv

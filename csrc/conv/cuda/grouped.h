@@ -18,10 +18,10 @@
 #include <cstring>
 #include <type_traits>
 
+#include "conv/cuda/shape.h"
 #include "core/cuda/epilogue.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/ptx.h"
-#include "conv/cuda/shape.h"
 #include "core/cuda/vector.h"
 
 namespace fastconv {

@@ -10,10 +10,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "conv/cuda/shape.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
 #include "core/cuda/number.h"
-#include "conv/cuda/shape.h"
 #include "core/cuda/vector.h"
 
 namespace fastconv {

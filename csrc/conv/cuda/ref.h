@@ -1,9 +1,9 @@
 // What the three CUDA reference kernels share.
 #pragma once
 
+#include "conv/cuda/shape.h"
 #include "core/cuda/epilogue.h"
 #include "core/cuda/launch.h"
-#include "conv/cuda/shape.h"
 
 namespace fastconv {
 namespace {

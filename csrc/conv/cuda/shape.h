@@ -1,8 +1,8 @@
 // A convolution as kernels take it: 32-bit extents, and strides for either layout.
 #pragma once
 
-#include "core/cuda/device.h"
 #include "conv/conv.h"
+#include "core/cuda/device.h"
 
 namespace fastconv {
 

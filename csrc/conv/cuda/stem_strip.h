@@ -2,9 +2,9 @@
 // it in shared memory, [h][c][w] in the accumulator's type. Reading NCHW and NHWC differ in this copy alone.
 #pragma once
 
+#include "conv/cuda/shape.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
-#include "conv/cuda/shape.h"
 #include "core/cuda/simt_gemm.h"
 
 namespace fastconv {

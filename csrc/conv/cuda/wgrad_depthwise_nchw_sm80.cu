@@ -16,8 +16,8 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, conv_wgrad_depthwise_nchw_sm80) = {.algorithm = Algorithm::kDepthwise,
-                                                   .why_not = why_not,
-                                                   .run = run,
-                                                   .workspace = depthwise_wgrad_workspace<Layout::kNchw>};
+                                                         .why_not = why_not,
+                                                         .run = run,
+                                                         .workspace = depthwise_wgrad_workspace<Layout::kNchw>};
 
 }  // namespace fastconv

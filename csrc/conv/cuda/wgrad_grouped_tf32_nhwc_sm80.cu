@@ -15,8 +15,8 @@ void run(const ConvProblem& p, const ConvArgs& args) {
 }  // namespace
 
 FASTCONV_DEFINE(Conv, conv_wgrad_grouped_tf32_nhwc_sm80) = {.algorithm = Algorithm::kGrouped,
-                                                      .why_not = grouped_tf32_why_not,
-                                                      .run = run,
-                                                      .workspace = taps_wgrad_bytes<float>};
+                                                            .why_not = grouped_tf32_why_not,
+                                                            .run = run,
+                                                            .workspace = taps_wgrad_bytes<float>};
 
 }  // namespace fastconv

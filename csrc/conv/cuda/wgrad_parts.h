@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "conv/cuda/add_splits.h"
+#include "conv/cuda/shape.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
-#include "conv/cuda/shape.h"
 #include "core/cuda/simt_gemm.h"
 
 namespace fastconv {

@@ -7,10 +7,10 @@
 
 #include <algorithm>
 
+#include "conv/cuda/shape.h"
 #include "core/cuda/epilogue.h"
 #include "core/cuda/fast_divmod.h"
 #include "core/cuda/launch.h"
-#include "conv/cuda/shape.h"
 #include "core/winograd_points.h"
 
 namespace fastconv {

@@ -19,9 +19,7 @@ constexpr Known kKnown[] = {
     {&target::cpu, "", [] { return true; }},
 #if defined(__x86_64__)
     {&target::avx2, "this processor has no AVX2, FMA and F16C",
-     [] {
-       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-     }},
+     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }},
     {&target::avx512, "this processor has no AVX-512 (f, vl, dq, bw)",
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

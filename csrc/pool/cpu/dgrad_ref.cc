@@ -24,8 +24,9 @@ void run_typed(const PoolProblem& p, const PoolArgs& args) {
           for (int64_t z = zs.begin; z < zs.end; ++z)
             for (int64_t i = is.begin; i < is.end; ++i)
               for (int64_t j = js.begin; j < js.end; ++j)
-                sum += read(dy + ay.at(n, c, z, i, j)) /
-                       static_cast<double>(divisor_of(p, window_of(depth, z), window_of(height, i), window_of(width, j)));
+                sum +=
+                    read(dy + ay.at(n, c, z, i, j)) /
+                    static_cast<double>(divisor_of(p, window_of(depth, z), window_of(height, i), window_of(width, j)));
           write(sum, dx + ax.at(n, c, d, h, w));
         }
   });

@@ -39,13 +39,11 @@ void mean(const Pixel& o, int64_t channel, int64_t n, const Epilogue& epilogue) 
     for (int64_t w = o.columns.begin; w < o.columns.end; ++w) {
       const float* x = o.x + h * o.x_row + w * o.C + channel;
 #pragma GCC unroll 4
-      for (int v = 0; v < kCount; ++v)
-        sum[v] = sum[v] + (n == kLanes ? load(x + v * kLanes) : load(x + v * kLanes, n));
+      for (int v = 0; v < kCount; ++v) sum[v] = sum[v] + (n == kLanes ? load(x + v * kLanes) : load(x + v * kLanes, n));
     }
   const Vec by = broadcast(o.divisor);
 #pragma GCC unroll 4
-  for (int v = 0; v < kCount; ++v)
-    finish_and_store(div(sum[v], by), epilogue, o.y, o.at, channel + v * kLanes, n);
+  for (int v = 0; v < kCount; ++v) finish_and_store(div(sum[v], by), epilogue, o.y, o.at, channel + v * kLanes, n);
 }
 
 void run(const PoolProblem& p, const PoolArgs& args) {
