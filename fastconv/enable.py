@@ -1,12 +1,14 @@
-"""fastconv under torch's own convolutions: `enable()`, `disable()`, `with enabled():`.
+"""fastconv under torch's own convolutions and average pooling: `enable()`, `disable()`, `with enabled():`.
 
 What the flag covers. `enable()` holds for every thread of the process until `disable()`. A scope
 holds for the thread that opened it and for what runs inside it: the backward of a call made inside
 runs on fastconv's kernels if `backward()` is called inside, on torch's if it is called outside. On
 CUDA a backward runs in a thread of autograd's own, which no scope reaches: `enable()` it for training.
 Code compiled by `torch.compile` asks at run time, like eager code; AOTInductor packages call
-torch's kernels directly and never ask. The hooks are installed by the first `enable()` or
-`enabled()`; before that, nothing in torch is touched.
+torch's kernels directly and never ask. Calls that `torch.jit.trace` records run on torch's kernels,
+which is what it sees; scripted functions reach fastconv, traced graphs hold `aten::_convolution` and
+do not. The hooks are installed by the first `enable()` or `enabled()`; before that, nothing in torch
+is touched. `disable()` takes them away again, unless another Python thread runs or a scope is open.
 
 `torch.backends.cudnn.conv.fp32_precision` is looked at by each `enable()`, at the beginning of each
 scope, and by every call of fastconv's own functions on CUDA tensors: after changing it, call
