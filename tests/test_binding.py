@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import os
 import re
 import shutil
@@ -151,12 +152,16 @@ def test_an_answer_that_raises_is_an_error_of_the_call(kind, external) -> None:
 
 def test_an_interrupt_of_an_answer_interrupts_the_caller(external) -> None:
     _native.set_answers(failing(KeyboardInterrupt), failing(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        try:
-            ops.conv(X, W, None, *ONE, kernel_name=external)
-        finally:
-            for _ in range(100):  # it comes as soon as Python looks
-                pass
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                ops.conv(X, W, None, *ONE, kernel_name=external)
+            finally:
+                for _ in range(100):  # it comes as soon as Python looks
+                    pass
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_answer_that_refuses_gives_its_reason(external) -> None:

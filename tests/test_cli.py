@@ -27,7 +27,7 @@ def test_info_fits_a_screen(
         return out
 
     out = check()
-    rows = registry.kernels()
+    rows = [row for row in registry.kernels() if row.family == "conv" and row.target != "triton"]
     runs = sum(row.reason is None for row in rows)
     assert f"conv CPU      {runs} of " in out
     assert torch.__version__ in out and "L2 " in out

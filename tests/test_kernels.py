@@ -76,15 +76,20 @@ def test_a_weight_without_elements_is_for_the_reference(
     assert wrong is None, f"{kernel.name} on {problem}: {wrong}"
 
 
-def spread_of(mask: np.ndarray, kernel: registry.Kernel, p: Problem, source: str) -> np.ndarray:
-    """What may be NaN where the outputs of `mask` have to be: those alone, by plain sums; but a
-    gradient times the zeros of the padding is NaN, so that one of dy is in all taps.
+def spread_of(
+    mask: np.ndarray, kernel: registry.Kernel, p: Problem, source: str, marked: np.ndarray
+) -> np.ndarray:
+    """What may be NaN where the outputs of `mask` have to be, if `source` is where it is `marked`:
+    those alone, by plain sums; but a gradient times the zeros of the padding is NaN, so that one of
+    dy may be in each tap of its channel's filter, also where it meets nothing but padding.
 
     A tile of Winograd's transforms mixes all of its inputs: the NaN of one is in each of its m x m
     outputs, and in all nine taps of a weight's gradient. With groups, whose products it may merge,
     it multiplies the others' inputs by zeros.
     """
-    if kernel.direction == "wgrad" and (source == "dy" or kernel.numerics != "exact"):
+    if kernel.direction == "wgrad" and source == "dy":
+        return np.broadcast_to(marked.any((0, 2, 3, 4)).reshape(-1, 1, 1, 1, 1), mask.shape)
+    if kernel.direction == "wgrad" and kernel.numerics != "exact":
         return np.broadcast_to(mask.any((2, 3, 4), keepdims=True), mask.shape)
     if kernel.numerics == "exact":
         return mask
@@ -125,7 +130,7 @@ def test_keeps_nan(kernel: registry.Kernel, where: str) -> None:
             is_nan, must = np.isnan(have), family.oracle(p, direction, marks) > 0
             problem = f"{kernel.name} on {p}, NaN in {source.name} at {at}"
             assert is_nan[must].all(), f"{problem}: {(must & ~is_nan).sum()} outputs lost it"
-            extra = is_nan & ~spread_of(must, kernel, p, source.name)
+            extra = is_nan & ~spread_of(must, kernel, p, source.name, marks[source.name] > 0)
             assert not extra.any(), f"{problem}: {extra.sum()} outputs have it that read it not"
 
 

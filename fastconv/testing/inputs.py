@@ -124,9 +124,11 @@ def room(
 
 
 def load(array: Array, operand: Operand, p: Problem) -> npt.NDArray[np.float64]:
-    """What a call wrote, by the operand's extents."""
+    """What a call wrote, by the operand's extents, also where it left out axes of extent 1."""
     values = from_bits(array, p.dtype)
-    return from_layout(values, p.layout(operand.side)) if operand.kind == "activation" else values
+    if operand.kind == "activation":
+        values = from_layout(values, p.layout(operand.side))
+    return values.reshape(operand.extents(p))
 
 
 def wide(p: Problem) -> np.dtype[Any]:
