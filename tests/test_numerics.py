@@ -162,7 +162,7 @@ LONG = [
     ("fprop", "grouped", "n1_c32_h300w8_k32_r200s3_st1_pd1_dl1_g2"),
     ("fprop", "depthwise", "n1_c40_h1w9000_k40_r1s8192_st1_pd0_dl1_g40"),
     ("fprop", "depthwise", "n1_c32_h800w8_k32_r700s3_st1_pd1_dl1_g32"),
-    ("fprop", "stem", "n1_c3_h120w120_k24_r100s100_st1_pd0_dl1_g1_f32_nchw_nhwc"),
+    ("fprop", "stem", "n1_c3_h120w120_k24_r100s100_st1_pd0_dl1_g1_nchw2nhwc"),
     ("dgrad", "direct", "n1_c24_h79w1_k1024_r64s1_st1_pd0_dl1_g1"),
     ("dgrad", "pointwise", "n1_c20_h4w4_k65536_r1s1_st1_pd0_dl1_g1"),
     ("dgrad", "direct", "n1_c24_h20w20_k2048_r5s5_st2_pd2_dl1_g1"),

@@ -28,7 +28,7 @@ void run_typed(const ConvProblem& p, const ConvArgs& args) {
     for (int64_t d = 0; d < p.D; ++d)
       for (int64_t h = 0; h < p.H; ++h)
         for (int64_t v = 0; v < p.W; ++v) {
-          double sum = 0;
+          LongSum sum;
           for (int64_t t = 0; t < p.T; ++t)
             for (int64_t r = 0; r < p.R; ++r)
               for (int64_t s = 0; s < p.S; ++s) {

@@ -22,7 +22,7 @@ void run_typed(const ConvProblem& p, const ConvArgs& args) {
     for (int64_t z = 0; z < p.Z; ++z)
       for (int64_t i = 0; i < p.P; ++i)
         for (int64_t j = 0; j < p.Q; ++j) {
-          double sum = 0;
+          LongSum sum;
           for (int64_t t = 0; t < p.T; ++t)
             for (int64_t r = 0; r < p.R; ++r)
               for (int64_t s = 0; s < p.S; ++s) {

@@ -20,7 +20,7 @@ void run_typed(const ConvProblem& p, const ConvArgs& args) {
     for (int64_t c = 0; c < p.C_per_group(); ++c)
       for (int64_t tap = 0; tap < taps; ++tap) {
         const int64_t t = tap / (p.R * p.S), r = tap / p.S % p.R, s = tap % p.S;
-        double sum = 0;
+        LongSum sum;
         for (int64_t n = 0; n < p.N; ++n)
           for (int64_t z = 0; z < p.Z; ++z) {
             const int64_t d = z * p.stride_d - p.pad_d + t * p.dilation_d;

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cmath>
+#include <utility>
 
+#include "core/cpu/long_sum.h"
 #include "core/cpu/parallel.h"
 #include "core/epilogue.h"
 #include "core/half.h"
@@ -20,6 +22,21 @@ template <class T>
 void write(double value, T* p) {
   from_float(static_cast<float>(value), p);
 }
+
+/// A sum in double, of blocks that are summed apart.
+class LongSum {
+ public:
+  LongSum& operator+=(double value) {
+    block_ += value;
+    if (++count_ % kBlockOfSum == 0) blocks_ += std::exchange(block_, 0.0);
+    return *this;
+  }
+  operator double() const { return blocks_ + block_; }
+
+ private:
+  double blocks_ = 0, block_ = 0;
+  int64_t count_ = 0;
+};
 
 /// Strides of an activation's axes in elements.
 struct Axes {

@@ -20,7 +20,7 @@ void run_typed(const PoolProblem& p, const PoolArgs& args) {
       for (int64_t h = 0; h < p.H; ++h)
         for (int64_t w = 0; w < p.W; ++w) {
           const PoolSpan zs = outputs_of(depth, d), is = outputs_of(height, h), js = outputs_of(width, w);
-          double sum = 0;
+          LongSum sum;
           for (int64_t z = zs.begin; z < zs.end; ++z)
             for (int64_t i = is.begin; i < is.end; ++i)
               for (int64_t j = js.begin; j < js.end; ++j)

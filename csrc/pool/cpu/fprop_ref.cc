@@ -19,7 +19,7 @@ void run_typed(const PoolProblem& p, const PoolArgs& args) {
       for (int64_t i = 0; i < p.P; ++i)
         for (int64_t j = 0; j < p.Q; ++j) {
           const PoolWindow d = window_of(depth_of(p), z), h = window_of(height_of(p), i), w = window_of(width_of(p), j);
-          double sum = 0;
+          LongSum sum;
           for (int64_t at = d.inputs.begin; at < d.inputs.end; ++at)
             for (int64_t row = h.inputs.begin; row < h.inputs.end; ++row)
               for (int64_t column = w.inputs.begin; column < w.inputs.end; ++column)
