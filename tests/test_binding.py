@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import signal
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
