@@ -89,8 +89,9 @@ Answer<F> ask(const Table<F>& table, const Row<F>& row, const typename F::Proble
 }
 
 /// Null when the row takes the problem, directly or after a transposition; else its reason in words.
+/// (Not `why_not`: nvcc would take it for the functions of that name that kernel files keep to themselves.)
 template <class F>
-const char* why_not(const Table<F>& table, const Row<F>& row, const typename F::Problem& problem) {
+const char* why_not_row(const Table<F>& table, const Row<F>& row, const typename F::Problem& problem) {
   return ask(table, row, problem).reason;
 }
 

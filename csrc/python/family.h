@@ -47,7 +47,7 @@ Plan<F> plan_named(const Table<F>& table, const std::string& kernel, const typen
   if (direction && row.direction != *direction)
     throw std::invalid_argument("kernel " + kernel + " computes " + name_of(row.direction) + ", not " +
                                 name_of(*direction));
-  if (const char* text = why_not(table, row, problem))
+  if (const char* text = why_not_row(table, row, problem))
     throw std::invalid_argument("kernel " + kernel + " does not take " + encode(problem) + ": " + text);
   return plan_for(table, row, problem);
 }
@@ -109,7 +109,7 @@ void bind_choice(py::module_& m, TableOf<F, Facts...> table, Arguments... facts)
       "why_not",
       [table](const std::string& kernel, const std::string& problem, Facts... at) {
         const Table<F> rows = table(at...);
-        return reason(why_not(rows, row_named(rows, kernel), F::decode(problem)));
+        return reason(why_not_row(rows, row_named(rows, kernel), F::decode(problem)));
       },
       arg("kernel"), arg("problem"), facts...);
   m.def(

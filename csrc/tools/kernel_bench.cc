@@ -33,7 +33,7 @@ void bench(const Case<F>& one, Direction direction, const std::string& kernel, b
   std::vector<Entry> entries;
   for (const Row<F>& row : F::cpu_rows()) {
     if (row.direction != direction || std::string(row.name).find(kernel) == std::string::npos) continue;
-    if (why_not(F::cpu_table(), row, p) || (row.kernel->algorithm == Algorithm::kRef && kernel.empty())) continue;
+    if (why_not_row(F::cpu_table(), row, p) || (row.kernel->algorithm == Algorithm::kRef && kernel.empty())) continue;
     entries.push_back({plan_for(F::cpu_table(), row, p), nullptr, {}});
   }
   const auto macs = static_cast<double>(F::macs(p));

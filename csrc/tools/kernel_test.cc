@@ -119,7 +119,7 @@ bool takes(const Row<F>& row, const typename F::Problem& p) {
 #if defined(FASTCONV_TOOL_CUDA)
   return !row.kernel->why_not(F::squeezed(p));
 #else
-  return !why_not(F::cpu_table(), row, p);
+  return !why_not_row(F::cpu_table(), row, p);
 #endif
 }
 

@@ -164,7 +164,7 @@ const ConvRow* row_of_packed(const Tensor& packed, const ConvProblem& problem, D
   std::memcpy(&header, data, sizeof(header));
   header.kernel[sizeof(header.kernel) - 1] = 0;
   const ConvRow* row = find_row(Conv::cpu_table(), header.kernel);
-  if (!row || row->direction != direction || why_not(Conv::cpu_table(), *row, problem)) return nullptr;
+  if (!row || row->direction != direction || why_not_row(Conv::cpu_table(), *row, problem)) return nullptr;
   const ConvPlan plan = plan_for(Conv::cpu_table(), *row, problem);
   if (header != header_for(*row, plan.problem)) return nullptr;
   return shape.sizes[0] == static_cast<int64_t>(sizeof(header) + packed_bytes(plan)) ? row : nullptr;

@@ -78,7 +78,7 @@ Plan<F> plan_on(const RowBase& base, const typename F::Problem& problem, const D
     return {&row, problem};
   }
   const Table<F> table = table_for<F>(device, settings.allow_tf32);
-  if (const char* reason = why_not(table, row, problem)) refuse_kernel(row.name, encode(problem), reason);
+  if (const char* reason = why_not_row(table, row, problem)) refuse_kernel(row.name, encode(problem), reason);
   return plan_for(table, row, problem);
 }
 
@@ -125,7 +125,7 @@ Plan<F> reference_for(Direction direction, const typename F::Problem& problem, c
   const Table<F> table = table_for<F>(device, settings.allow_tf32);
   for (size_t i = table.rows.size(); i-- > 0;) {
     const Row<F>& row = table.rows[i];
-    if (row.direction == direction && !why_not(table, row, problem)) return plan_for(table, row, problem);
+    if (row.direction == direction && !why_not_row(table, row, problem)) return plan_for(table, row, problem);
   }
   return {};
 }
