@@ -1,4 +1,5 @@
 #include "torch/pack.h"
+#include "torch/external.h"
 
 #include <pthread.h>
 
@@ -148,6 +149,7 @@ void pack_into(const Tensor& packed, const Header& header, const ConvPlan& plan,
 }  // namespace
 
 Tensor pack_weight(const ConvPlan& plan, const Call& call, const Tensor& weight) {
+  if (is_external(*plan.row)) return Tensor();  // Python's rows take weights as they are
   Tensor packed = room_for_packed(plan);
   if (packed) pack_into(packed, header_for(*plan.row, plan.problem), plan, call, weight);
   return packed;
@@ -174,7 +176,7 @@ const void* packed_data(const Tensor& packed) { return static_cast<const char*>(
 
 std::shared_ptr<const Tensor> cached_packed(const CacheRef& ref, const ConvPlan& plan, const Call& call,
                                             const Tensor& weight) {
-  if (call.device.cuda || !plan.row->kernel->pack) return nullptr;
+  if (call.device.cuda || is_external(*plan.row) || !plan.row->kernel->pack) return nullptr;
   const std::shared_ptr<Cache> cache = find_cache(ref.id);
   if (!cache) return nullptr;
   const Shape shape = shape_of(weight);
