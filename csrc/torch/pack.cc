@@ -14,6 +14,7 @@
 #include "core/cpu/run.h"
 #include "torch/api.h"
 #include "torch/error.h"
+#include "torch/external.h"
 
 namespace fastconv::binding {
 namespace {
