@@ -43,7 +43,8 @@ def test_names_follow_the_grammar(row: registry.Kernel) -> None:
     assert (match["target"] or "cpu") == row.target
     assert match["algorithm"] == "ref" or (match["layout"] and match["target"])
     if row.device != "cpu":  # whose names tell the products' type as well
-        assert row.algorithm in match["algorithm"]
+        named = match["algorithm"].replace("halo", "direct")  # on a tile with its halo
+        assert row.algorithm in named
         return
     assert (row.algorithm == "ref") == row.name.endswith("_ref")
     if row.numerics != "exact":
