@@ -157,6 +157,15 @@ def test_onnx_of_every_layer_by_dynamo(kind: str, tmp_path: Path) -> None:
     assert_close(torch.from_numpy(y), layer(x).detach())
 
 
+def test_onnx_of_an_exported_program(tmp_path: Path) -> None:
+    layer, x = one_layer("Conv2d")
+    path = str(tmp_path / "m.onnx")
+    torch.onnx.export(torch.export.export(layer, (x,)), (x,), path, dynamo=True, input_names=["x"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": x.numpy()})
+    assert_close(torch.from_numpy(y), layer(x).detach())
+
+
 @pytest.mark.parametrize("kind", ["Conv2d", "ConvTranspose2d"])
 def test_export_keeps_our_op(kind: str) -> None:
     layer, x = one_layer(kind)

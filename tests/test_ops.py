@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import torch._inductor.config
 import torch.nn.functional as F
 from helpers_torch import FORMS, assert_close, operands
 
@@ -264,6 +266,15 @@ def test_export_keeps_the_op_and_the_batch_dynamic() -> None:
     assert_close(program.module()(x), model(x))
 
 
+@pytest.fixture
+def strict_inductor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Inductor that compiles anew, and takes some of its warnings for errors, as it does under CI."""
+    monkeypatch.setenv("CI", "true")
+    with torch._inductor.config.patch(force_disable_caches=True):
+        yield
+
+
+@pytest.mark.usefixtures("strict_inductor")
 def test_aotinductor_package_runs_our_kernel(tmp_path: Path) -> None:
     model = Small().eval()
     x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
@@ -276,9 +287,10 @@ def test_aotinductor_package_runs_our_kernel(tmp_path: Path) -> None:
         assert_close(loaded(x), model(x))
 
 
+@pytest.mark.usefixtures("strict_inductor")
 def test_inductor_trains() -> None:
     torch._dynamo.reset()
-    model = Small()
+    model = torch.nn.Sequential(Small(), fastconv.nn.AvgPool2d(2))
     compiled = torch.compile(model, fullgraph=True)
     x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
     compiled(x).sum().backward()

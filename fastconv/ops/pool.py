@@ -16,6 +16,7 @@ from torch._decomp import decomposition_table, meta_table
 from torch.autograd import Function
 
 from fastconv import _native
+from fastconv.ops.fake import register_fake
 from fastconv.ops.layout import dense_strides, strides_like_channels_last
 from fastconv.ops.watch import FUNCTION, OP, SHORT, way_of
 
@@ -110,8 +111,8 @@ def _derivative_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
 
 def _register() -> None:
     library = torch.library
-    library.register_fake("fastconv::avg_pool2d", _fake)
-    library.register_fake("fastconv::avg_pool2d_backward", _fake_backward)
+    register_fake("avg_pool2d", _fake)
+    register_fake("avg_pool2d_backward", _fake_backward)
     library.register_autograd("fastconv::avg_pool2d", _derivative, setup_context=_setup)
     library.register_autograd(
         "fastconv::avg_pool2d_backward", _derivative_backward, setup_context=_setup_backward

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from fastconv.ops import define as define  # the ops come first
 from fastconv.ops.autocast import cast, cast_weight
+from fastconv.ops.fake import register_fake
 from fastconv.ops.formulas import (
     Family,
     Geometry,
@@ -177,11 +178,11 @@ def _autocast(name: str, tensors: int, device: str) -> Callable[..., Tensor]:
 
 def _register() -> None:
     library = torch.library
-    library.register_fake("fastconv::conv", fake_conv)
-    library.register_fake("fastconv::conv_dgrad", fake_dgrad)
-    library.register_fake("fastconv::conv_wgrad", _fake_wgrad)
-    library.register_fake("fastconv::conv_bias_grad", _fake_bias_grad)
-    library.register_fake("fastconv::conv_pack", _fake_pack)
+    register_fake("conv", fake_conv)
+    register_fake("conv_dgrad", fake_dgrad)
+    register_fake("conv_wgrad", _fake_wgrad)
+    register_fake("conv_bias_grad", _fake_bias_grad)
+    register_fake("conv_pack", _fake_pack)
     library.register_autograd("fastconv::conv", _conv_op_backward, setup_context=_conv_setup)
     library.register_autograd(
         "fastconv::conv_dgrad", _dgrad_op_backward, setup_context=_dgrad_setup
