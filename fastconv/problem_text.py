@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 from fastconv.words import ELEMENT_SIZE, LAYOUTS
@@ -242,11 +242,14 @@ class Problem:
             ValueError: naming the part that could not be read.
         """
         values: dict[str, Any] = {}
+        seen: set[str] = set()  # keys, and the fields of words
         for part in text.split("_"):
             if part in cls._words:
+                _only_once(part, cls._words[part], seen, text)
                 values.update(cls._words[part])
                 continue
             for key, numbers in _numbers(part):
+                _only_once(key, (key,), seen, text)
                 _read(cls._keys.get(key), key, numbers, values, text)
         for name in "ZPQ" if values.keys() & {"Z", "P", "Q"} else "":
             if values.setdefault(name, 1) < 0:
@@ -268,6 +271,12 @@ def _numbers(part: str) -> list[tuple[str, list[int]]]:
     if not fields or "".join(key + numbers for key, numbers in fields) != part:
         raise ValueError(f"cannot read problem part {part!r}")
     return [(key, [int(number) for number in numbers.split("x")]) for key, numbers in fields]
+
+
+def _only_once(name: str, says: Iterable[str], seen: set[str], text: str) -> None:
+    if not seen.isdisjoint(says):
+        raise ValueError(f"{name!r} says again in problem {text!r} what was said")
+    seen.update(says)
 
 
 def _read(

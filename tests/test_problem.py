@@ -197,6 +197,25 @@ def test_errors_of_another_family(text: str, error: str) -> None:
         PoolProblem.decode(text)
 
 
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (ConvProblem, "n2_c3_h5w5_k4_r3s3_n4"),
+        (ConvProblem, "n2_c3_h5h6w5_k4_r3s3"),
+        (ConvProblem, "n2_c3_h5w5_k4_r3s3_st1_pd1_st2"),
+        (ConvProblem, "n2_c3_h5w5_k4_r3s3_f32_bf16"),
+        (ConvProblem, "n2_c3_h5w5_k4_r3s3_bf16_bf16"),
+        (ConvProblem, "n2_c3_h5w5_k4_r3s3_nchw_nhwc"),
+        (PoolProblem, "n2_c3_h5w5_r3s3_avg_incl_excl"),
+        (PoolProblem, "n2_c3_h5w5_r3s3_avg_avg"),
+    ],
+)
+def test_a_field_is_named_once(record: type[Problem], text: str) -> None:
+    for read in (record.decode, NATIVE[record].canonical):
+        with pytest.raises(ValueError, match="says again in problem"):
+            read(text)
+
+
 def test_fields_that_are_words_are_checked() -> None:
     with pytest.raises(ValueError, match="mode is 'median'; it must be one of avg"):
         PoolProblem(mode="median")

@@ -40,6 +40,10 @@ void refuse_key(const std::string& key, const std::string& text) {
   throw std::invalid_argument("unknown key '" + key + "' in problem '" + text + "'");
 }
 
+void refuse_second(const std::string& name, const std::string& text) {
+  throw std::invalid_argument("'" + name + "' says again in problem '" + text + "' what was said");
+}
+
 void refuse_value(const char* key, int64_t value, const std::string& text, int64_t least) {
   throw std::invalid_argument(std::string(key) + " is " + std::to_string(value) + " in problem '" + text +
                               "'; it must be at least " + std::to_string(least));

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <limits>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "core/types.h"
 
@@ -86,6 +88,7 @@ struct Numbers {
 Numbers next_numbers(const std::string& part, size_t* at);
 
 [[noreturn]] void refuse_key(const std::string& key, const std::string& text);
+[[noreturn]] void refuse_second(const std::string& name, const std::string& text);
 [[noreturn]] void refuse_value(const char* key, int64_t value, const std::string& text, int64_t least);
 
 }  // namespace text
@@ -127,6 +130,11 @@ template <class P>
 P decode_by(const TextForm<P>& form, const std::string& text) {
   P p;
   bool outputs = false, depth = false;
+  std::vector<std::string> seen;  // keys and words
+  const auto only_once = [&](const std::string& name) {
+    if (std::find(seen.begin(), seen.end(), name) != seen.end()) text::refuse_second(name, text);
+    seen.push_back(name);
+  };
   const auto set_field = [&](const text::Numbers& n) {
     for (const auto& fields : {form.before, form.after})
       for (const TextField<P>& field : fields)
@@ -147,20 +155,27 @@ P decode_by(const TextForm<P>& form, const std::string& text) {
       }
     return false;
   };
+  const std::span<const TextWord<P>> all_words[] = {form.words, kDTypeAndLayouts<P>};
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('_', begin), text.size());
     const std::string part = text.substr(begin, end - begin);
     begin = end + 1;
     bool is_word = false;
-    for (const auto& words : {form.words, std::span<const TextWord<P>>(kDTypeAndLayouts<P>)})
+    for (const auto& words : all_words)
       for (const TextWord<P>& word : words)
-        if (part == word.text) word.set(p), is_word = true;
+        if (part == word.text) only_once(part), word.set(p), is_word = true;
     size_t at = 0;
     while (!is_word && (at < part.size() || at == 0)) {
       const text::Numbers numbers = text::next_numbers(part, &at);
+      only_once(numbers.key);
       if (!set_field(numbers) && !set_step(numbers)) text::refuse_key(numbers.key, text);
     }
   }
+  // A word that no longer holds was followed by another for the same fields.
+  for (const auto& words : all_words)
+    for (const TextWord<P>& word : words)
+      if (!word.is(p) && std::find(seen.begin(), seen.end(), word.text) != seen.end())
+        text::refuse_second(word.text, text);
   for (const auto& fields : {form.before, form.after})
     for (const TextField<P>& field : fields)
       if (p.*field.at < field.least) text::refuse_value(field.key, p.*field.at, text, field.least);
