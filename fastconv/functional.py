@@ -110,18 +110,14 @@ def convolution(
     packed there.
     """
     way = way_of(input, weight, bias)
-    if way == SHORT and not _any_autocast():
+    if way == SHORT:
         known = _known.get(
             (kind, id(stride), id(padding), id(dilation), id(groups), id(output_padding))
         )
         if known is None:
             known = _learn(kind, (stride, padding, dilation, groups, output_padding))
         on_cpu = input.is_cpu
-        if (
-            known is not None
-            and input.dim() == (kind if kind > 0 else -kind) + 2
-            and (on_cpu or (_native.has_cuda and input.is_cuda))
-        ):
+        if known is not None and (on_cpu or (_native.has_cuda and input.is_cuda)):
             if not on_cpu:
                 tell_tf32()
             try:
@@ -130,17 +126,21 @@ def convolution(
                     or input.requires_grad
                     or (bias is not None and bias.requires_grad)
                 ):
-                    return apply_short(input, weight, bias, known[0])
-                number = known[0].number
-                if cache is not None and on_cpu:
-                    frozen = cache.frozen
-                    version = weight._version if frozen else 0
-                    out: Tensor = _packed_conv(
-                        input, weight, bias, number, cache.id, frozen, version
-                    )
+                    if input.dim() == abs(kind) + 2 and not _any_autocast():
+                        return apply_short(input, weight, bias, known[0])
+                elif cache is not None and on_cpu:
+                    out: Tensor | None
+                    if cache.frozen:
+                        out = _packed_conv(
+                            input, weight, bias, known[0].number, cache.id, weight._version
+                        )
+                    else:  # a default is cheaper than a number
+                        out = _packed_conv(input, weight, bias, known[0].number, cache.id)
+                    if out is not None:  # it is under autocast, and for an image without a batch
+                        return out
+                elif input.dim() == abs(kind) + 2 and not _any_autocast():
+                    out = _short_conv(input, weight, bias, known[0].number)
                     return out
-                out = _short_conv(input, weight, bias, number)
-                return out
             except (RuntimeError, TypeError) as error:
                 if str(error).startswith("fastconv:"):
                     raise

@@ -104,7 +104,7 @@ def test_arguments_of_a_call_that_fails_are_given_back() -> None:
         lambda t: ops.conv_dgrad(t, t, t, NINE, *ONE, residual=t),
         lambda t: ops.conv_wgrad(t, t, NINE, NINE, *ONE),
         lambda t: ops._conv(t, t, t, -5),
-        lambda t: ops._conv_packed(t, t, t, -5, 0, False, 0),
+        lambda t: ops._conv_packed(t, t, t, -5, 0, -1),
         lambda t: ops._conv_backward(t, t, t, -5, 7),
     ]
     assert [alive(call) for call in calls] == [0] * len(calls)

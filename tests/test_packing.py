@@ -243,7 +243,7 @@ def test_what_a_packing_depends_on_is_in_its_key(name, frozen) -> None:
             geometry = Geometry(layer.stride, layer.padding, layer.dilation, layer.groups)
             try:
                 out = ops._conv_packed(
-                    x, w, None, geometry_id(geometry), cache.id, frozen, w._version
+                    x, w, None, geometry_id(geometry), cache.id, w._version if frozen else -1
                 )
             except RuntimeError as error:
                 assert "does not take" in str(error)  # the named kernel, what was changed
@@ -306,7 +306,7 @@ def test_transposed_convolutions_pack_too(kernel) -> None:
                         geometry = Geometry(stride, padding, dilation, 1)
                         number = geometry_id(geometry, (0, 0))
                         try:
-                            out = ops._conv_packed(x, w, None, number, cache.id, False, 0)
+                            out = ops._conv_packed(x, w, None, number, cache.id, -1)
                         except RuntimeError as error:
                             assert "does not take" in str(error)
                             continue
@@ -344,7 +344,7 @@ def test_a_frozen_weight_is_known_by_its_version_and_memory() -> None:
         cache = PackCache()
 
         def serve(w: torch.Tensor, version: int, cache: PackCache = cache) -> None:
-            out = ops._conv_packed(x, w, None, number, cache.id, True, version)
+            out = ops._conv_packed(x, w, None, number, cache.id, version)
             assert_same(out, F.conv2d(x, w, padding=1))
 
         with fastconv.use(kernel):
@@ -370,7 +370,9 @@ def test_threads_share_a_cache() -> None:
         with fastconv.use(KERNELS[0]):
             for i in range(200):
                 which = (seed + i // 7) % 3
-                out = ops._conv_packed(x, weights[which], None, number, cache.id, i % 5 == 0, 0)
+                out = ops._conv_packed(
+                    x, weights[which], None, number, cache.id, 0 if i % 5 == 0 else -1
+                )
                 if not torch.allclose(out, expected[which], atol=1e-3):
                     wrong.append(which)
 

@@ -184,15 +184,24 @@ void boxed_short_conv(StableIValue* stack, uint64_t, uint64_t) {
 }
 
 void boxed_conv_packed(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack, "TTtvvvv");
+  Arguments next(stack, "TTtvvv");
   const Tensor input = next.tensor(), weight = next.tensor(), bias = next.optional_tensor();
   const Geometry& geometry = geometry_of(next.integer());
+  if (input.dim() == geometry.stride.count + 1) {  // no batch: as under autocast
+    stack[0] = result_or_undefined(Tensor());
+    return;
+  }
   Extras extras;
   extras.cache.id = next.integer();
-  extras.cache.frozen = next.boolean();
   extras.cache.version = next.integer();
   extras.throws = true;
   stack[0] = result(convolution(input, weight, bias, geometry, extras, settings()));
+}
+
+/// Under autocast a packed call is not made: a result that is none says so, which costs less than to ask before each.
+void boxed_not_under_autocast(StableIValue* stack, uint64_t, uint64_t) {
+  { const Arguments given(stack, "TTtvvv"); }
+  stack[0] = result_or_undefined(Tensor());
 }
 
 void boxed_conv_backward(StableIValue* stack, uint64_t, uint64_t) {
@@ -226,9 +235,7 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
         ", str direction=\"fprop\", str kernel_name=\"\") -> Tensor");
   m.def("conv_choice(Tensor input, Tensor weight, " FASTCONV_GEOMETRY ", str direction=\"fprop\") -> str");
   m.def("_conv(Tensor input, Tensor weight, Tensor? bias, int geometry) -> Tensor");
-  m.def(
-      "_conv_packed(Tensor input, Tensor weight, Tensor? bias, int geometry, int cache, bool frozen, int version) "
-      "-> Tensor");
+  m.def("_conv_packed(Tensor input, Tensor weight, Tensor? bias, int geometry, int cache, int version=-1) -> Tensor");
   m.def("_conv_backward(Tensor grad, Tensor input, Tensor weight, int geometry, int mask) -> (Tensor, Tensor, Tensor)");
 }
 
@@ -245,6 +252,8 @@ void implement(torch::stable::detail::StableLibrary& m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) { implement(m); }
+STABLE_TORCH_LIBRARY_IMPL(fastconv, AutocastCPU, m) { m.impl("_conv_packed", boxed_not_under_autocast); }
+STABLE_TORCH_LIBRARY_IMPL(fastconv, AutocastCUDA, m) { m.impl("_conv_packed", boxed_not_under_autocast); }
 #if defined(FASTCONV_WITH_CUDA)
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CUDA, m) { implement(m); }
 #endif

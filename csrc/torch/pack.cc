@@ -193,7 +193,7 @@ std::shared_ptr<const Tensor> cached_packed(const CacheRef& ref, const ConvPlan&
     return content.sizes == other.sizes && content.strides == other.strides && content.dtype == other.dtype;
   };
 
-  if (ref.frozen) {
+  if (ref.frozen()) {
     const std::lock_guard lock(cache->mutex);
     if (cache->alias && cache->identity == identity && lies_as(cache->content))
       if (auto packed = known()) return packed;
@@ -202,7 +202,7 @@ std::shared_ptr<const Tensor> cached_packed(const CacheRef& ref, const ConvPlan&
   content.fingerprint = fingerprint_of(weight, shape, dtype);
 
   Tensor alias;  // what it held is given back after the lock
-  if (ref.frozen) alias = alias_of(weight);
+  if (ref.frozen()) alias = alias_of(weight);
   const std::lock_guard lock(cache->mutex);
   // A buffer of the last content is written over where no call reads it any more: fresh pages cost more than packing.
   std::shared_ptr<Tensor> packed;

@@ -9,8 +9,8 @@ namespace fastconv::binding {
 /// A layer's cache of packed weights (torch/pack.h); none without an id.
 struct CacheRef {
   int64_t id = -1;
-  bool frozen = false;  // whether the caller says that the weight changes by its version at most
-  int64_t version = 0;
+  int64_t version = -1;  // of a weight that, as the caller says, changes by its version at most; else negative
+  bool frozen() const { return version >= 0; }
 };
 
 /// What an own op adds to a plain convolution; tensors may be empty.

@@ -23,8 +23,11 @@ FUNCTION = 2
 #: The short op: nothing but reverse mode has to know of the call.
 SHORT = 3
 
-_is_compiling = torch.compiler.is_compiling
-_tracing_state = torch._C._get_tracing_state
+# Both halves of `torch.compiler.is_compiling`, for a third of its price: dynamo knows the first by
+# name and takes it for true.
+_is_dynamo_compiling = torch.compiler.is_dynamo_compiling
+_compiler = torch.compiler
+_is_tracing = torch._C._is_tracing
 _function_modes = torch._C._len_torch_function_stack
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _functorch_active = torch._C._are_functorch_transforms_active
@@ -46,7 +49,7 @@ def way_of(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> int:
 
     What is no tensor at all goes TORCH's way, to torch's error.
     """
-    if _is_compiling():
+    if _is_dynamo_compiling() or _compiler._is_compiling_flag:
         return OP
     kind = type(input)
     if kind is not Tensor and kind is not Parameter:
@@ -58,7 +61,7 @@ def way_of(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> int:
         kind = type(bias)
         if kind is not Parameter and kind is not Tensor:
             return _way_of_other_types(input, weight, bias)
-    if _tracing_state() is not None or (_function_modes() and not _modes_set_devices_alone()):
+    if _is_tracing() or (_function_modes() and not _modes_set_devices_alone()):
         return TORCH
     if _functorch_active() or _forward_ad._current_level >= 0:
         return FUNCTION
