@@ -170,6 +170,17 @@ def test_an_answer_that_refuses_gives_its_reason(external) -> None:
         ops.conv(X, W, None, *ONE, kernel_name=external)
 
 
+def test_a_row_of_python_packs_nothing(external) -> None:
+    """Its record ends where a row of the library names its kernel."""
+    _native.set_answers(lambda *_: None, failing(ValueError))
+    packed = ops.conv_pack(W, list(X.shape), False, *ONE, kernel_name=external)
+    assert packed.numel() == 0
+    layer = fastconv.nn.Conv2d(2, 3, 3, padding=1).eval().requires_grad_(False)
+    with fastconv.use(external):  # it cannot run either: then torch's does
+        assert_close(layer(X), F.conv2d(X, layer.weight, layer.bias, padding=1))
+    assert layer._pack_cache.packings == 0
+
+
 def test_functions_of_the_library_raise_instead_of_ending_the_process() -> None:
     calls = [
         lambda: lib.fastconv_set_kernel(99, 0),

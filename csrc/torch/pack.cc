@@ -1,5 +1,4 @@
 #include "torch/pack.h"
-#include "torch/external.h"
 
 #include <pthread.h>
 
