@@ -71,6 +71,12 @@ def test_kernel_suite(isa: str) -> None:
     assert done.returncode == 0, done.stdout[-4000:]
 
 
+@pytest.mark.parametrize("isa", NARROWER)
+def test_changed_weights_are_seen(isa: str) -> None:
+    done = python(isa, "-m", "pytest", "-q", "-x", "tests/test_packing.py", "-k", "element")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 def test_an_unknown_isa_is_named() -> None:
     done = python("sse9", "-c", "from fastconv import _core; print(_core.machine()['isa'])")
     assert done.stdout.strip() == ORDER[len(NARROWER)]

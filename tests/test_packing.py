@@ -157,6 +157,23 @@ def test_never_stale(change) -> None:
                 check(layer, x)
 
 
+@pytest.mark.parametrize("channels", [(1, 1), (7, 5), (65, 65), (190, 160)])
+def test_every_element_counts(channels: tuple[int, int]) -> None:
+    """Of weights that are no multiple of what a fingerprint takes at once, one of them by threads."""
+    layer = Conv2d(channels[1], channels[0], 3).eval().requires_grad_(False)
+    with torch.no_grad():
+        layer.bias.zero_()
+    x = torch.ones(1, channels[1], 3, 3)
+    elements = layer.weight.numpy().reshape(channels[0], -1)
+    layer(x)
+    places = {0, 1, elements.size // 2, elements.size - 1, *range(31, elements.size, 9973)}
+    for place in places:
+        k = place // elements.shape[1]
+        before = float(layer(x).flatten()[k])
+        elements[k, place % elements.shape[1]] += 1
+        assert float(layer(x).flatten()[k]) == pytest.approx(before + 1, abs=1e-3)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_packed_once_for_every_image_size(kernel) -> None:
     layer, x = layer_and_input()
