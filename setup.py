@@ -69,6 +69,8 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DCMAKE_MAKE_PROGRAM={ninja}",  # an isolated build's own is gone the next time
         ]  # fmt: skip
+        if architectures := os.environ.get("FASTCONV_CUDA_ARCHITECTURES"):
+            configure.append(f"-DFASTCONV_CUDA_ARCHITECTURES={architectures}")
         jobs = os.environ.get("MAX_JOBS")
         subprocess.run(configure, check=True)
         subprocess.run([cmake, "--build", str(folder), *(["-j", jobs] if jobs else [])], check=True)
