@@ -38,6 +38,13 @@ class Report:
         return "\n".join(lines)
 
 
+def _modules(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The model's modules by name. Raises TypeError for what is no module."""
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model is {model!r}; it must be a torch.nn.Module")
+    return iter(model.named_modules())
+
+
 def _why_left(module: torch.nn.Module) -> str:
     kind = type(module)
     if isinstance(module, _ConvNd) and torch.nn.parameter.is_lazy(module.weight):
@@ -54,9 +61,15 @@ def convert(model: torch.nn.Module) -> Report:
     optimizers and `state_dict` know nothing of it. Subclasses are left alone: they may compute
     something else. Returns the names of what was swapped, and of each one left, with the
     reason. `revert` is the inverse.
+
+    Quantization and fusion of torch.ao look layers up by their exact class, and pass over ours as
+    over any subclass: use them first, or `revert` before.
+
+    Raises:
+        TypeError: for what is no module.
     """
     report = Report()
-    for name, module in model.named_modules():
+    for name, module in _modules(model):
         ours = _OURS.get(type(module))
         if ours is not None:
             module.__class__ = ours
@@ -72,7 +85,7 @@ def revert(model: torch.nn.Module) -> Report:
     `convert` did is undone. Subclasses are left alone.
     """
     report = Report()
-    for name, module in model.named_modules():
+    for name, module in _modules(model):
         theirs = _TORCHS.get(type(module))
         if theirs is not None:
             for word in ("_pack_cache", "__module__"):
@@ -88,7 +101,7 @@ def revert(model: torch.nn.Module) -> Report:
 
 
 def _layers(model: torch.nn.Module) -> Iterator[tuple[str, Layer]]:
-    return ((name, m) for name, m in model.named_modules() if isinstance(m, Layer))
+    return ((name, m) for name, m in _modules(model) if isinstance(m, Layer))
 
 
 def freeze(model: torch.nn.Module) -> list[str]:

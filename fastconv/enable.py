@@ -77,6 +77,8 @@ class enabled(contextlib.ContextDecorator):  # noqa: N801 (a context manager, na
     """
 
     def __init__(self, on: bool = True) -> None:
+        if not isinstance(on, bool):
+            raise TypeError(f"on is {on!r}; it must be True or False")
         self._on = on
         self._before: list[int] = []
 

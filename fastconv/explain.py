@@ -172,7 +172,10 @@ def explain(
 
     Raises:
         ValueError: for an unknown precision.
+        TypeError: for a model that is no module.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is {model!r}; it must be a torch.nn.Module")
     level = precision or policy.get_precision()
     found: list[Layer] = []
     with _unchanged(model), policy.precision(level), torch.no_grad():

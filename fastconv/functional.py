@@ -27,7 +27,7 @@ from fastconv.ops.conv import Geometry, Interned, apply_short, conv, conv_transp
 from fastconv.ops.pool import avg_pool2d as avg_pool2d
 from fastconv.ops.watch import SHORT, TORCH, way_of
 from fastconv.policy import tell_tf32
-from fastconv.tensors import DTYPES
+from fastconv.tensors import DTYPES, INT64_MAX, is_int
 
 __all__ = [
     "avg_pool2d",
@@ -131,9 +131,8 @@ def convolution(
                 elif cache is not None and on_cpu:
                     out: Tensor | None
                     if cache.frozen:
-                        out = _packed_conv(
-                            input, weight, bias, known[0].number, cache.id, weight._version
-                        )
+                        version = cache.version_of(weight)
+                        out = _packed_conv(input, weight, bias, known[0].number, cache.id, version)
                     else:  # a default is cheaper than a number
                         out = _packed_conv(input, weight, bias, known[0].number, cache.id)
                     if out is not None:  # it is under autocast, and for an image without a batch
@@ -142,7 +141,7 @@ def convolution(
                     out = _short_conv(input, weight, bias, known[0].number)
                     return out
             except (RuntimeError, TypeError) as error:
-                if str(error).startswith("fastconv:"):
+                if str(error).startswith("fastconv: "):
                     raise
                 # torch's own call raises torch's own error, or knows what we do not.
                 return _of_torch(
@@ -153,9 +152,9 @@ def convolution(
     )
 
 
-def _is_int(value: object) -> bool:
-    """Whether torch takes the value for an integer: NumPy's are, True and 1.0 are not."""
-    return isinstance(value, (int, torch.SymInt, np.integer)) and not isinstance(value, bool)
+def _is_number(value: Any, least: int) -> bool:
+    """Whether torch takes the value for an integer of 64 bits, and it is at least `least`."""
+    return is_int(value) and value >= least and (type(value) is not int or value <= INT64_MAX)
 
 
 def _plain(value: Any) -> Any:
@@ -164,13 +163,13 @@ def _plain(value: Any) -> Any:
 
 def _tuple(value: Any, axes: int, least: int) -> tuple[int, ...] | None:
     """One number per axis, or None for what is torch's to take or to refuse."""
-    if _is_int(value):
+    if is_int(value):
         value = (value,) * axes
     elif not isinstance(value, (tuple, list)):
         return None
     if len(value) == 1:
         value = tuple(value) * axes
-    if len(value) != axes or not all(_is_int(v) and v >= least for v in value):
+    if len(value) != axes or not all(_is_number(v, least) for v in value):
         return None
     return tuple(map(_plain, value))
 
@@ -191,7 +190,7 @@ def _learn(kind: int, arguments: tuple[Any, ...]) -> tuple[Interned, tuple[Any, 
     more = _tuple(output_padding, axes, 0)
     if steps is None or pads is None or gaps is None or more is None:
         return None
-    if type(groups) is not int or groups < 1:
+    if type(groups) is not int or not _is_number(groups, 1):
         return None
     if kind < 0 and not _are_below(more, steps):
         return None
@@ -246,7 +245,7 @@ def _general(
     if way == TORCH or not _is_ours(input, weight, bias):
         return _of_torch(*arguments)
     steps, gaps = _tuple(stride, axes, 1), _tuple(dilation, axes, 1)
-    if steps is None or gaps is None or not _is_int(groups) or groups < 1:
+    if steps is None or gaps is None or not _is_number(groups, 1):
         return _of_torch(*arguments)
     if weight.dim() != axes + 2 or input.dim() not in (axes + 1, axes + 2):
         return _of_torch(*arguments)
@@ -287,7 +286,7 @@ def _general(
         else:
             return _of_torch(*arguments)
     except RuntimeError as error:
-        if _is_compiling() or str(error).startswith("fastconv:"):
+        if _is_compiling() or str(error).startswith("fastconv: "):
             raise
         return _of_torch(*arguments)
     return out if batched else out.squeeze(0)

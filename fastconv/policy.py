@@ -16,12 +16,17 @@ __all__ = ["get_precision", "last_kernel", "precision", "set_precision", "tell_t
 
 
 def _find(name: str) -> tuple[int, int]:
-    """The row's slot and index. Raises ValueError, with names near it, where there is none."""
+    """The row's slot and index. Raises ValueError, with names near it, where there is none, and
+    TypeError for what is no name.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"fastconv.use takes names of kernels, not {name!r}")
     state = _native.state
     own = ctypes.c_int()
-    index = state.fastconv_find_kernel(name.encode(), ctypes.byref(own))
+    given = name.split("\0")[0] + "?" * ("\0" in name)  # which C would take for its end
+    index = state.fastconv_find_kernel(given.encode(), ctypes.byref(own))
     if index < 0 and python_rows.register():  # from now on the table has Triton's rows too
-        index = state.fastconv_find_kernel(name.encode(), ctypes.byref(own))
+        index = state.fastconv_find_kernel(given.encode(), ctypes.byref(own))
     if index < 0:
         names: list[str] = []
         while (row := state.fastconv_kernel_name(len(names))) is not None:

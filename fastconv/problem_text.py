@@ -240,7 +240,10 @@ class Problem:
 
         Raises:
             ValueError: naming the part that could not be read.
+            TypeError: for what is no text.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a problem's text is {text!r}; it must be a string")
         values: dict[str, Any] = {}
         seen: set[str] = set()  # keys, and the fields of words
         for part in text.split("_"):

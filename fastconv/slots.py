@@ -12,13 +12,21 @@ from fastconv import _native, families
 __all__ = ["direction", "slot"]
 
 
-@functools.cache
 def slot(family: str, direction: str) -> int:
     """The number of a family's direction.
 
     Raises:
         ValueError: where the family has no such direction.
+        TypeError: for what is no name of one.
     """
+    for what, name in (("family", family), ("direction", direction)):
+        if not isinstance(name, str):
+            raise TypeError(f"{what} is {name!r}; it must be a name")
+    return _slot(family, direction)
+
+
+@functools.cache
+def _slot(family: str, direction: str) -> int:
     directions = families.named(family).directions
     if direction not in directions:
         known = ", ".join(directions)

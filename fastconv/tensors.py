@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +14,12 @@ from fastconv.problem_text import Problem
 
 __all__ = [
     "DTYPES",
+    "INT64_MAX",
     "TORCH_DTYPES",
     "axes_of",
     "drawn",
     "in_layout",
+    "is_int",
     "layout_of",
     "lifted",
     "problem_of",
@@ -25,6 +28,15 @@ __all__ = [
 #: The names of torch's dtypes, and the way back: the one table of them.
 DTYPES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 TORCH_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
+
+
+#: The largest number that torch takes for an argument.
+INT64_MAX = 2**63 - 1
+
+
+def is_int(value: object) -> bool:
+    """Whether torch takes the value for an integer: NumPy's are, True and 1.0 are not."""
+    return isinstance(value, (int, torch.SymInt, np.integer)) and not isinstance(value, bool)
 
 
 def lifted(t: Tensor) -> Tensor:

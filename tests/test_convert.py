@@ -132,6 +132,20 @@ def test_an_upscaling_network_is_ours_throughout() -> None:
                 assert fastconv.last_kernel("dgrad") == "conv_dgrad_ref"
 
 
+@pytest.mark.parametrize("model", [3, None, [nn.ReLU()], nn.Conv2d], ids=repr)
+def test_what_is_no_model_is_named(model: object) -> None:
+    calls = (
+        fastconv.convert,
+        fastconv.revert,
+        fastconv.freeze,
+        fastconv.unfreeze,
+        fastconv.explain,
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match=r"it must be a torch\.nn\.Module"):
+            call(model)
+
+
 def test_freeze() -> None:
     net = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(16, 8, 2, 2))
     assert fastconv.freeze(net) == []  # none of ours

@@ -196,6 +196,26 @@ def test_what_equals_one_is_taken_as_torch_takes_it(name: str, value: object) ->
             assert_close(ours.conv2d(ONES, FILTER, **given), want)
 
 
+@pytest.mark.parametrize("value", [2**64 + 1, 2**64 + 2, 2**70, (2**64 + 1, 1), 2**63])
+@pytest.mark.parametrize("name", ["stride", "padding", "dilation", "groups"])
+@pytest.mark.parametrize("function", ["conv2d", "conv_transpose2d"])
+def test_numbers_of_more_than_64_bits(function: str, name: str, value: object) -> None:
+    for x in (ONES, ONES.clone().requires_grad_()):
+        with pytest.raises((ValueError, TypeError, RuntimeError, OverflowError)) as want:
+            getattr(F, function)(x, FILTER, **{name: value})
+        with pytest.raises(type(want.value)) as got:
+            getattr(ours, function)(x, FILTER, **{name: value})
+        assert str(got.value) == str(want.value)
+
+
+def test_a_weight_on_another_device_is_torchs_to_take() -> None:
+    weight = FILTER.to("meta")
+    assert ours.conv2d(ONES, weight).device == F.conv2d(ONES, weight).device
+    layers = [kind(3, 1, 2, device="meta").eval() for kind in (torch.nn.Conv2d, fastconv.nn.Conv2d)]
+    want, got = (layer(ONES) for layer in layers)
+    assert (got.device, got.shape) == (want.device, want.shape)
+
+
 def test_arguments_made_anew_each_time() -> None:
     """The table of known arguments holds what it knows and does not grow for ever."""
     expected = F.conv2d(ONES, FILTER, None, 2, 1)

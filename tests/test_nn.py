@@ -116,6 +116,22 @@ def test_wrong_input_raises_what_torch_raises() -> None:
 
 
 @pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("padding", ["same", "valid", 1])
+def test_a_weight_of_other_taps_than_it_was_made_for(padding: str | int, grad: bool) -> None:
+    theirs, ours = twins((3, 4, 3), {"padding": padding})
+    theirs.eval(), ours.eval()
+    x = torch.randn(1, 3, 9, 9)
+    with torch.set_grad_enabled(grad):
+        for taps in ((3, 3), (5, 5), (3, 5), (1, 1), (4, 2)):
+            theirs.weight = ours.weight = torch.nn.Parameter(torch.randn(4, 3, *taps))
+            for _ in range(2):
+                assert_close(ours(x), theirs(x))
+            (told,) = fastconv.explain(ours, x)
+            assert told.problem is not None
+            assert told.problem.weight_extents[3:] == taps
+
+
+@pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
 def test_attributes_set_afterwards(name: str, grad: bool) -> None:
     """Lists, numbers and what torch refuses, after the equal integers were used."""

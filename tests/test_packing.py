@@ -377,6 +377,19 @@ def test_a_frozen_weight_is_known_by_its_version_and_memory() -> None:
                 serve(torch.randn(16, 16, 3, 3), 6)
 
 
+def test_a_frozen_layer_sees_another_parameter_on_the_same_memory() -> None:
+    layer, x = layer_and_input()
+    for kernel in KERNELS:
+        with fastconv.use(kernel):
+            fastconv.freeze(layer)
+            check(layer, x)
+            other = torch.nn.Parameter(layer.weight.data, False)
+            other.mul_(3)
+            assert other._version == layer.weight._version
+            layer.weight = other
+            check(layer, x)
+
+
 def test_threads_share_a_cache() -> None:
     x, number = torch.randn(1, 16, 8, 8), geometry_id(Geometry(*ONE))
     weights = [torch.randn(16, 16, 3, 3) for _ in range(3)]

@@ -162,6 +162,37 @@ def test_convert_explain_and_revert() -> None:
     assert type(model[1]) is torch.nn.AvgPool2d
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kernel_size": 2, "ceil_mode": "x"},
+        {"kernel_size": 2, "divisor_override": 1.0},
+        {"kernel_size": 2**70},
+        {"kernel_size": "ab"},
+        {"kernel_size": {2, 3}},
+        {"kernel_size": range(2, 4)},
+        {"kernel_size": torch.tensor([2, 2])},
+        {"kernel_size": 2, "stride": True},
+        {"kernel_size": 2, "padding": True},
+        {"kernel_size": 3, "stride": 2**62, "padding": 1},
+        {"kernel_size": 3, "stride": 2**63 - 1},
+    ],
+    ids=repr,
+)
+def test_arguments_are_taken_as_torch_takes_them(given: dict[str, Any]) -> None:
+    x = torch.randn(1, 8, 9, 9)
+    for enabled in (False, True):
+        try:
+            want = F.avg_pool2d(x, **given)
+        except Exception as error:
+            with fastconv.enabled(enabled), pytest.raises(type(error)) as got:
+                (F if enabled else ours).avg_pool2d(x, **given)
+            assert re.sub(r" \(position \d\)", "", str(got.value)) == str(error)
+        else:
+            with fastconv.enabled(enabled):
+                assert_close((F if enabled else ours).avg_pool2d(x, **given), want)
+
+
 def test_large_images_in_portions() -> None:
     """Contiguous images are transposed a few at a time."""
     x = torch.randn(6, 32, 160, 160)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+import fastconv
 from fastconv import families, registry
 from fastconv.problem import ConvProblem
 from fastconv.problem_text import Problem
@@ -128,6 +133,24 @@ def test_unknown_names_are_answered_with_suggestions() -> None:
         registry.kernels(ConvProblem(), precision="low")
     with pytest.raises(ValueError, match="family is 'rnn'"):
         registry.kernels(family="rnn")
+
+
+@pytest.mark.parametrize("name", [None, 3, b"conv_fprop_ref", ["conv_fprop_ref"]], ids=repr)
+def test_what_is_no_name_is_named(name: Any) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: fastconv.use(name).__enter__(),
+        lambda: fastconv.last_kernel(name),
+        lambda: fastconv.last_kernel("fprop", name),
+        lambda: ConvProblem.decode(name),
+        lambda: fastconv.enabled(name).__enter__(),
+    ]
+    if name is not None:
+        calls.append(lambda: registry.kernels(family=name))
+    for call in calls:
+        with pytest.raises(TypeError, match=re.escape(repr(name))):
+            call()
+    with pytest.raises(ValueError, match="no kernel is named"):
+        fastconv.use("conv_fprop_ref\0x").__enter__()
 
 
 def test_the_family_is_found_from_the_problem() -> None:

@@ -200,7 +200,9 @@ void boxed_conv_packed(StableIValue* stack, uint64_t, uint64_t) {
 
 /// Under autocast a packed call is not made: a result that is none says so, which costs less than to ask before each.
 void boxed_not_under_autocast(StableIValue* stack, uint64_t, uint64_t) {
-  { const Arguments given(stack, "TTtvvv"); }
+  {
+    const Arguments given(stack, "TTtvvv");
+  }
   stack[0] = result_or_undefined(Tensor());
 }
 

@@ -4,6 +4,8 @@
 
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
 
+#include <limits>
+
 #include "pool/pool.h"
 #include "torch/install.h"
 #include "torch/operand.h"
@@ -59,6 +61,9 @@ bool read_call(const Shape& input, const Pooling& given, PoolCall* call) {
     return false;
   if (p.C < 1 || p.H < 1 || p.W < 1 || p.R < 1 || p.S < 1 || p.stride_h < 1 || p.stride_w < 1) return false;
   if (p.pad_h < 0 || p.pad_w < 0 || p.pad_h * 2 > p.R || p.pad_w * 2 > p.S) return false;
+  for (const Ints* list : {&given.window, &given.stride, &given.padding})
+    for (int64_t i = 0; i < list->count; ++i)
+      if (list->values[i] > std::numeric_limits<int32_t>::max()) return false;  // torch refuses
   if (given.has_divisor && given.divisor < 1) return false;
   p.divisor = given.divisor;
   p.count_padding = given.count_padding;

@@ -24,8 +24,9 @@ int64_t choice_key(Direction direction, const Device& device, const Settings& se
 const RowBase* row_named(const std::string& name, FamilyId family, Direction direction) {
   const RowBase* row = find_row(name);
   if (row && row->slot() == slot_of(family, direction)) return row;
-  std::string text = row ? "fastconv: kernel '" + name + "' computes " + name_of(row->direction) + ", not " +
-                               name_of(direction) + "; choose from:"
+  std::string text = row ? "fastconv: kernel '" + name + "' computes " + name_of(row->direction) + " of " +
+                               name_of(row->family) + ", not " + name_of(direction) + " of " + name_of(family) +
+                               "; choose from:"
                          : "fastconv: no kernel is named '" + name + "'; choose from:";
   for (int i = 0; const RowBase* other = row_at(i); ++i)
     if (other->slot() == slot_of(family, direction)) text += std::string("\n  ") + other->name;

@@ -37,7 +37,7 @@ Ints read_list(StableIValue value) {
   check(code);
   if (out.count > Ints::kMax)
     throw std::runtime_error("fastconv: a list of " + std::to_string(out.count) + " numbers is too long for the " +
-                             "arguments of a convolution, which has at most three spatial axes");
+                             "arguments of convolutions and pools, which have at most three spatial axes");
   return out;
 }
 

@@ -26,7 +26,10 @@ def named(name: str) -> Family:
 
     Raises:
         ValueError: with the names there are.
+        TypeError: for what is no name.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"family is {name!r}; it must be a name")
     for family in all():
         if name == family.name or name.startswith(f"{family.name}_"):
             return family

@@ -44,6 +44,17 @@ class PackCache:
         #: Whether the weight was promised to be the one that was packed.
         self.frozen = frozen
         self._drop = _native.lib.fastconv_drop_cache
+        self._weight: Tensor | None = None
+        self._weights = 0  # how many there were
+
+    def version_of(self, weight: Tensor) -> int:
+        """A number that another one follows wherever a frozen weight is another Parameter, or where
+        its version is.
+        """
+        if weight is not self._weight:
+            self._weight = weight
+            self._weights += 1
+        return self._weights << 32 | weight._version
 
     def __del__(self) -> None:
         self._drop(self.id)
@@ -133,22 +144,24 @@ class _Plain(Layer):
                 if cache is None:
                     cache = self._new_cache()
                 if type(padding) is str and cache is not None:
-                    padding = self._padding_in_numbers()
+                    padding = self._padding_in_numbers(weight.shape[2:])
             return convolution(
                 self._axes, input, weight, bias, self.stride, padding, self.dilation, self.groups,
                 0, cache,
             )  # fmt: skip
 
-    def _padding_in_numbers(self) -> str | int | tuple[int, ...]:
-        """padding='same' or 'valid' as one number per axis; as it is where these are not the same at
-        both ends, and where torch refuses.
+    def _padding_in_numbers(self, taps: torch.Size) -> str | int | tuple[int, ...]:
+        """padding='same' or 'valid' as one number per axis of the weight's `taps`; as it is where
+        these are not the same at both ends, and where torch refuses.
         """
         padding, stride, dilation = self.padding, self.stride, self.dilation
         if padding == "valid":
             return 0
         if padding != "same" or type(dilation) is not tuple or type(stride) is not tuple:
             return padding
-        totals = [d * (k - 1) for d, k in zip(dilation, self.kernel_size, strict=False)]
+        if len(dilation) != len(taps):
+            return padding
+        totals = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
         if any(s != 1 for s in stride) or any(t % 2 for t in totals):
             return padding
         pads = tuple(int(t) // 2 for t in totals)

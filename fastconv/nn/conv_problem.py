@@ -40,7 +40,7 @@ def problem_of(layer: Any, x: torch.Tensor, y: torch.Tensor) -> ConvProblem | No
     """
     if x.dtype not in DTYPES:
         return None
-    axes = len(layer.kernel_size)
+    axes = layer.weight.dim() - 2
     if x.dim() == axes + 1:
         x, y = x[None], y[None]
     stride, dilation = (_numbers(v, axes) for v in (layer.stride, layer.dilation))
@@ -51,7 +51,7 @@ def problem_of(layer: Any, x: torch.Tensor, y: torch.Tensor) -> ConvProblem | No
             extents[-1 - i] += amounts[2 * i] + amounts[2 * i + 1]
         padding = 0
     elif padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, layer.kernel_size, strict=True)]
+        total = [d * (k - 1) for d, k in zip(dilation, layer.weight.shape[2:], strict=True)]
         extents[2:] = [e + t % 2 for e, t in zip(extents[2:], total, strict=True)]
         padding = [t // 2 for t in total]
     elif padding == "valid":
@@ -62,8 +62,7 @@ def problem_of(layer: Any, x: torch.Tensor, y: torch.Tensor) -> ConvProblem | No
         sides, layouts = (tuple(y.shape), tuple(x.shape)), (result, source)
     else:
         sides, layouts = (tuple(extents), tuple(y.shape)), (source, result)
-    taps = (*layer.weight.shape[:2], *layer.kernel_size)
-    return tensors.problem_of(sides[0], taps, sides[1], geometry, x.dtype, layouts)
+    return tensors.problem_of(sides[0], layer.weight.shape, sides[1], geometry, x.dtype, layouts)
 
 
 def _numbers(value: Any, axes: int) -> tuple[int, ...]:

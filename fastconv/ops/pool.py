@@ -19,6 +19,7 @@ from fastconv import _native
 from fastconv.ops.fake import register_fake
 from fastconv.ops.layout import dense_strides, strides_like_channels_last
 from fastconv.ops.watch import FUNCTION, OP, SHORT, way_of
+from fastconv.tensors import is_int
 
 __all__ = ["avg_pool2d"]
 
@@ -36,10 +37,17 @@ class Pooling(NamedTuple):
     divisor_override: int | None = None
 
     def listed(self) -> Pooling:
-        """As ops take it: numbers in lists, no stride as an empty one."""
+        """As ops take it: numbers in lists, no stride as an empty one.
 
-        def numbers(value: Any) -> Any:
-            return [value] if isinstance(value, (int, torch.SymInt)) else list(value)
+        Raises:
+            TypeError: for what torch takes for no number, or list of numbers, of a window.
+        """
+
+        def numbers(value: Any) -> list[Any]:
+            given = list(value) if isinstance(value, (tuple, list)) else [value]
+            if not all(map(is_int, given)):
+                raise TypeError(f"not numbers of a window: {value!r}")
+            return given
 
         stride = [] if self.stride is None else numbers(self.stride)
         return self._replace(
@@ -217,7 +225,7 @@ def avg_pool2d(
                 return _op(input, *listed)  # type: ignore[no-any-return]
             return _apply(input, listed)
         except (RuntimeError, TypeError) as error:
-            if torch.compiler.is_compiling() or str(error).startswith("fastconv:"):
+            if torch.compiler.is_compiling() or str(error).startswith("fastconv: "):
                 raise
     # torch's own call raises torch's own error, or knows what we do not.
     return F.avg_pool2d(input, *pooling)
