@@ -18,6 +18,10 @@ function(fastconv_add_simd_kernels library)
   foreach(isa IN LISTS FASTCONV_TARGETS)
     add_library(${library}_${isa} OBJECT ${ARGN})
     target_compile_options(${library}_${isa} PRIVATE ${FASTCONV_FLAGS_${isa}})
+    if(FASTCONV_SANITIZE)  # checks of vectors are calls in any case; where all are, a file compiles in half the time
+      target_compile_options(${library}_${isa} PRIVATE
+                             $<$<CXX_COMPILER_ID:GNU>:--param=asan-instrumentation-with-call-threshold=0>)
+    endif()
     target_compile_definitions(${library}_${isa} PRIVATE FASTCONV_ISA=${isa})
     target_link_libraries(${library}_${isa} PRIVATE fastconv_options)
     target_sources(${library} PRIVATE $<TARGET_OBJECTS:${library}_${isa}>)
