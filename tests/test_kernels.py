@@ -195,7 +195,7 @@ def fprop(kernel: str, problem: str, x: object, w: object, **options: object) ->
         (lambda p, x, w: fprop("auto", p, x, w, scale=x), "scale has shape"),
         (lambda p, x, w: fprop("auto", p, x, w, activation="gelu"), "activation is 'gelu'"),
         (lambda p, x, w: fprop("auto", p, x, w, packed=x), "packed has"),
-        (lambda p, x, w: fprop("auto", p + "_st0", x, w), "st is 0"),
+        (lambda p, x, w: fprop("auto", p.replace("_st1", "_st0"), x, w), "st is 0"),
         (lambda p, x, w: core.set_threads(0), "threads is 0"),
     ],
 )

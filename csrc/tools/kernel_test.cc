@@ -50,7 +50,8 @@ double growth(int64_t depth) {
   return chain;
 #else
   const double block = 512, blocks = products / block;
-  return std::fmin(chain, std::sqrt(products) + std::sqrt(blocks) * block / 3 + blocks * std::sqrt(block) / 3);
+  const double joined = std::sqrt(products) + std::sqrt(blocks) * block / 3 + blocks * std::sqrt(block) / 3;
+  return blocks > 9 ? joined : chain;
 #endif
 }
 

@@ -28,6 +28,8 @@ EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-8, "f16": 2.0**-11}
 FACTOR = {"exact": 6.0, "winograd_f2": 8.0, "winograd_f4": 20.0, "tf32": 6.0 + 2.0**14}
 #: Products of the blocks that long sums are made of on the CPU (csrc/core/cpu/long_sum.h).
 BLOCK = 512
+#: Products that are still summed in one chain there.
+LONGEST_CHAIN = 9 * BLOCK
 #: The largest sum that integers may reach for every order of summation to be exact.
 EXACT_LIMIT = {"f32": 2**24, "f64": 2**53, "bf16": 2**8, "f16": 2**11}
 
@@ -68,15 +70,15 @@ def growth(depth: int, blocked: bool = False) -> float:
     linear, with a small constant. Uniform inputs give 0.096 * depth as the root of the mean square,
     and about eleven times that at worst among a million.
 
-    With ``blocked``, no such chain is longer than `BLOCK`: the errors of the blocks' chains add up
-    with the root of their number, and one chain of as many additions joins the blocks.
+    With ``blocked``, sums of more than `LONGEST_CHAIN` are made of chains of `BLOCK`: the errors of
+    the blocks' chains add up with the root of their number, and one chain of as many additions
+    joins the blocks.
     """
-    chain = math.sqrt(depth) + depth / 3
-    if not blocked:
-        return chain
+    if not blocked or depth <= LONGEST_CHAIN:
+        return math.sqrt(depth) + depth / 3
     blocks = depth / BLOCK
     joined = math.sqrt(blocks) * BLOCK / 3 + blocks * math.sqrt(BLOCK) / 3
-    return min(chain, math.sqrt(depth) + joined)
+    return math.sqrt(depth) + joined
 
 
 def real(

@@ -16,6 +16,24 @@ struct Matrices {
 constexpr int64_t kRun = 16;      // steps between two rounds of prefetching
 constexpr int64_t kAhead = 4096;  // floats between what is read of a panel and what is fetched into L2
 
+/// Adds the products after the first block, a block at a time.
+template <int MR, int NV, int kColumns>
+__attribute__((noinline)) void add_blocks(const float* a, int64_t a_row, const float* b, int64_t length, float* out,
+                                          int64_t out_row) {
+  for (int64_t first = kBlockOfSum; first < length; first += kBlockOfSum) {
+    Vec acc[MR][NV];
+    clear(acc);
+    accumulate<MR, NV>(acc, a + first, a_row, b + first * kColumns, least(length - first, kBlockOfSum), kColumns);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) {
+        float* to = out + i * out_row + j * kLanes;
+        store(to, load(to) + acc[i][j]);
+      }
+  }
+}
+
 /// out = a * b for `batch` products of rows x length x (NV vectors), b in rows of kColumns floats. With one vector a
 /// step is two loads for each multiplication anyway, so its tile is no higher than hides the latency. `ahead`: b comes
 /// from beyond L2.
@@ -32,25 +50,21 @@ __attribute__((noinline)) void multiply(const Matrices<const float*>& a, const M
       for (int64_t one = 0; one < batch; ++one) {
         const float *from = a.data + one * a.batch + i0 * a.row, *columns = b.data + one * b.batch;
         float* to = out.data + one * out.batch + i0 * out.row;
-        for (int64_t first = 0; first < length; first += kBlockOfSum) {
-          Vec acc[MR][NV];
-          clear(acc);
-          const int64_t end = least(length, first + kBlockOfSum), piece = ahead && i0 == 0 ? kRun : end - first;
-          for (int64_t l = first; l < end; l += piece) {
-            const int64_t run = least(end - l, piece);
-            accumulate<MR, NV>(acc, from + l, a.row, columns + l * kColumns, run, kColumns);
-            if (ahead && i0 == 0)
-              for (int64_t i = 0; i < run * kColumns; i += 16)
-                __builtin_prefetch(columns + l * kColumns + i + kAhead, 0, 2);
-          }
-#pragma GCC unroll 16
-          for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 4
-            for (int j = 0; j < NV; ++j) {
-              float* sum = to + i * out.row + j * kLanes;
-              store(sum, first ? load(sum) + acc[i][j] : acc[i][j]);
-            }
+        Vec acc[MR][NV];
+        clear(acc);
+        const int64_t chain = least(length, kBlockOfSum), piece = ahead && i0 == 0 ? kRun : chain;
+        for (int64_t l = 0; l < chain; l += piece) {
+          const int64_t run = least(chain - l, piece);
+          accumulate<MR, NV>(acc, from + l, a.row, columns + l * kColumns, run, kColumns);
+          if (ahead && i0 == 0)
+            for (int64_t i = 0; i < run * kColumns; i += 16)
+              __builtin_prefetch(columns + l * kColumns + i + kAhead, 0, 2);
         }
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+          for (int j = 0; j < NV; ++j) store(to + i * out.row + j * kLanes, acc[i][j]);
+        if (chain < length) add_blocks<MR, NV, kColumns>(from, a.row, columns, length, to, out.row);
       }
     });
   }

@@ -9,8 +9,9 @@ namespace {
 /// Products of one block. A long sum is made of blocks that are summed apart: each addition rounds by the size of its
 /// running sum, so that the error of one chain grows with its length.
 constexpr int64_t kBlockOfSum = 512;
-/// Products that a register tile still sums in one chain: to stop in their midst would cost more than it wins.
-constexpr int64_t kLongestChain = 2 * kBlockOfSum;
+/// Products that a register tile still sums in one chain: those of 3x3 filters over 512 channels, the deepest of the
+/// common networks. To stop in their midst costs such a layer a seventh of its time.
+constexpr int64_t kLongestChain = 9 * kBlockOfSum;
 
 }  // namespace
 }  // namespace fastconv
