@@ -195,7 +195,7 @@ def test_errors_name_the_argument() -> None:
         ops.conv(x, w, b, *g, residual=torch.ones(3))
     with pytest.raises(RuntimeError, match="no kernel is named 'nonsense'"):
         ops.conv(x, w, b, *g, kernel_name="nonsense")
-    with pytest.raises(RuntimeError, match="computes dgrad, not fprop"):
+    with pytest.raises(RuntimeError, match="computes dgrad of conv, not fprop of conv"):
         ops.conv(x, w, b, *g, kernel_name="conv_dgrad_ref")
     with pytest.raises(RuntimeError, match="grad does not have the sizes"):
         ops.conv_dgrad(x, w, None, x.shape, *g)
