@@ -23,10 +23,15 @@ def _find(name: str) -> tuple[int, int]:
         raise TypeError(f"fastconv.use takes names of kernels, not {name!r}")
     state = _native.state
     own = ctypes.c_int()
-    given = name.split("\0")[0] + "?" * ("\0" in name)  # which C would take for its end
-    index = state.fastconv_find_kernel(given.encode(), ctypes.byref(own))
+
+    def index_of() -> int:
+        if "\0" in name:  # C would take it for the end
+            return -1
+        return int(state.fastconv_find_kernel(name.encode(), ctypes.byref(own)))
+
+    index = index_of()
     if index < 0 and python_rows.register():  # from now on the table has Triton's rows too
-        index = state.fastconv_find_kernel(given.encode(), ctypes.byref(own))
+        index = index_of()
     if index < 0:
         names: list[str] = []
         while (row := state.fastconv_kernel_name(len(names))) is not None:

@@ -10,7 +10,7 @@ namespace {
 /// running sum, so that the error of one chain grows with its length.
 constexpr int64_t kBlockOfSum = 512;
 /// Products that a register tile still sums in one chain: those of 3x3 filters over 512 channels, the deepest of the
-/// common networks. To stop in their midst costs such a layer a seventh of its time.
+/// common networks. To stop in their midst cost strided 3x3 layers 12 to 18 % on a Zen 3.
 constexpr int64_t kLongestChain = 9 * kBlockOfSum;
 
 }  // namespace
