@@ -34,15 +34,20 @@ def first_problem(kernel: registry.Kernel) -> Problem:
 
 
 def pairs() -> list[object]:
+    """By problem, whose true sums serve every row that computes them."""
     found = []
-    for kernel in RUNNABLE:
-        for case in CASES[kernel.family]:
-            dtypes = ELEMENT_SIZE if case.problem.dtype == "f32" else [case.problem.dtype]
-            for dtype in dtypes:
+    for family, cases in CASES.items():
+        rows = [kernel for kernel in RUNNABLE if kernel.family == family]
+        rows.sort(key=lambda kernel: kernel.direction)
+        for case in cases:
+            for dtype in ELEMENT_SIZE if case.problem.dtype == "f32" else [case.problem.dtype]:
                 problem = case.problem.replace(dtype=dtype)
-                if takes(kernel, problem):
-                    name = case.name if dtype == case.problem.dtype else f"{case.name}.{dtype}"
-                    found.append(pytest.param(kernel, problem, id=f"{kernel.name}-{name}"))
+                name = case.name if dtype == case.problem.dtype else f"{case.name}.{dtype}"
+                found += [
+                    pytest.param(kernel, problem, id=f"{kernel.name}-{name}")
+                    for kernel in rows
+                    if takes(kernel, problem)
+                ]
     return found
 
 

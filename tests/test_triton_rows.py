@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,10 @@ SMALL = 1_500_000
 INTEGERS, REALS = check.SETTINGS[1:]
 #: The problems of a row in each dtype that is not theirs.
 EACH = 3
+#: One of so many pairs of row and problem is run on reals too: their order goes through rows, dtypes and shapes.
+REALS_EVERY = 5
+#: To the interpreter a row of TF32 is its exact twin: it has one of so many problems.
+TF32_EVERY = 3
 
 
 def takes(kernel: Kernel, problem: Problem) -> bool:
@@ -37,7 +42,7 @@ def takes(kernel: Kernel, problem: Problem) -> bool:
     return own and triton_rows.why_not(kernel.name, problem.encode()) is None
 
 
-def pairs() -> list[object]:
+def pairs() -> list[Any]:
     """Every row on every shape in the shape's dtype, and on some in the others."""
     found = []
     for kernel in ROWS:
@@ -45,12 +50,17 @@ def pairs() -> list[object]:
             own = [case for case in CASES if case.problem.dtype == dtype]
             small = [case for case in CASES if case not in own and case.problem.flops <= SMALL]
             other = [case for case in small if takes(kernel, case.problem.replace(dtype=dtype))]
-            for case in own + other[:: -(-len(other) // EACH) or 1]:
+            cases = own + other[:: -(-len(other) // EACH) or 1]
+            for case in cases[:: TF32_EVERY if kernel.numerics == "tf32" else 1]:
                 problem = case.problem.replace(dtype=dtype)
                 if takes(kernel, problem):
                     name = f"{kernel.name}-{case.name}.{dtype}"
                     found.append(pytest.param(kernel, problem, id=name))
     return found
+
+
+PAIRS = pairs()
+WITH_REALS = [pair for pair in PAIRS if pair.values[0].numerics != "tf32"][::REALS_EVERY]
 
 
 @pytest.fixture(autouse=True)
@@ -66,12 +76,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize(("kernel", "problem"), pairs())
+@pytest.mark.parametrize(("kernel", "problem"), PAIRS)
 def test_kernel(kernel: Kernel, problem: Problem) -> None:
-    """A row of TF32 is its exact twin to the interpreter: it is run on reals alone."""
-    for setting in (REALS,) if kernel.numerics == "tf32" else (INTEGERS, REALS):
-        wrong = check.failure(kernel, problem, setting)
-        assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"
+    """On integers, which are exact whatever the shape; a row of TF32 on reals."""
+    setting = REALS if kernel.numerics == "tf32" else INTEGERS
+    wrong = check.failure(kernel, problem, setting)
+    assert wrong is None, f"{kernel.name} on {problem} with {setting}: {wrong}"
+
+
+@pytest.mark.parametrize(("kernel", "problem"), WITH_REALS)
+def test_reals(kernel: Kernel, problem: Problem) -> None:
+    wrong = check.failure(kernel, problem, REALS)
+    assert wrong is None, f"{kernel.name} on {problem} with {REALS}: {wrong}"
 
 
 def first_problem(kernel: Kernel) -> Problem:

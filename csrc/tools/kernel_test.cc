@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <memory>
 
 #include "core/cpu/run.h"
 #include "core/cpu/thread_pool.h"
@@ -124,28 +125,43 @@ bool takes(const Row<F>& row, const typename F::Problem& p) {
 #endif
 }
 
+/// The operands of a case in a setting, the same numbers at every call.
 template <class F>
-bool check(const Row<F>& row, const Case<F>& one, const Setting& setting) {
-  const auto& p = one.problem;
+void fill(Operands<F>& operands, const Setting& setting) {
   Random random(7);
-  Operands<F> operands(p, row.direction, setting.epilogue, setting.unaligned && kToolUnaligned);
   operands.fill([&] { return setting.integers ? static_cast<double>(random.integer(-2, 2)) : random.real(); });
-  const Layout weight = setting.krsc ? Layout::kNhwc : Layout::kNchw;
-  const auto with_activation = [&](typename F::Args args) {
-    if (setting.epilogue && args.epilogue.scale) args.epilogue.activation = Activation::kRelu;
-    return args;
-  };
   if (setting.large) enlarge(operands);
+}
 
-  // The reference in double on the same numbers, by the problem as it was given.
-  auto q = p;
+template <class F>
+typename F::Args arguments(const Operands<F>& operands, const Setting& setting) {
+  typename F::Args args = operands.args(setting.krsc ? Layout::kNhwc : Layout::kNchw);
+  if (setting.epilogue && args.epilogue.scale) args.epilogue.activation = Activation::kRelu;
+  return args;
+}
+
+/// What the reference in double makes of the same numbers, by the problem as it was given: once for all rows, for it is
+/// what takes longest.
+template <class F>
+std::unique_ptr<Operands<F>> expected(const Case<F>& one, Direction direction, const Setting& setting) {
+  Operands<F> operands(one.problem, direction, setting.epilogue);
+  fill(operands, setting);
+  auto q = one.problem;
   q.dtype = DType::kFloat64;
-  Operands<F> wide(q, row.direction, setting.epilogue);
+  auto wide = std::make_unique<Operands<F>>(q, direction, setting.epilogue);
   for (size_t i = 0; i < operands.size(); ++i)
     for (int64_t j = 0; j < operands.count(i) && !operands.operand(i).written; ++j)
-      set(wide.data(i), DType::kFloat64, j, get(operands.data(i), operands.dtype(i), j));
-  F::reference(row.direction).run(q, with_activation(wide.args(weight)));
-  run_row(row, operands, p, with_activation(operands.args(weight)));
+      set(wide->data(i), DType::kFloat64, j, get(operands.data(i), operands.dtype(i), j));
+  F::reference(direction).run(q, arguments(*wide, setting));
+  return wide;
+}
+
+template <class F>
+bool check(const Row<F>& row, const Case<F>& one, const Setting& setting, const Operands<F>& wide) {
+  const auto& p = one.problem;
+  Operands<F> operands(p, row.direction, setting.epilogue, setting.unaligned && kToolUnaligned);
+  fill(operands, setting);
+  run_row(row, operands, p, arguments(operands, setting));
 
   const size_t out = operands.out();
   const void *have_data = operands.data(out), *want_data = wide.data(out);
@@ -203,33 +219,46 @@ struct Count {
 };
 
 template <class F>
+struct Tested {
+  const Row<F>* row;
+  int64_t problems = 0;
+};
+
+template <class F>
 void test_family(const Options& options, Count* count) {
   const Setting settings[] = {{true, false, false, false},
                               {true, true, true, true},
                               {false, true, false, false},
                               {false, true, false, false, true}};
   const std::vector<Case<F>> cases = test_cases<F>(options.lines);
-  for (const Row<F>& row : tool_rows<F>()) {
-    if (cases.empty() || std::string(row.name).find(options.kernel) == std::string::npos || tool_why_not(row.target))
-      continue;
-    int64_t taken = 0;
-    for (const Case<F>& one : cases) {
-      if (taken == options.most || !takes(row, one.problem)) continue;
-      ++taken;
-      for (uint64_t seed = 1; seed <= options.seeds; ++seed) {
-        set_seed(seed);
-        for (const Setting& setting : settings) {
-          const bool in_range = kToolKeepsRange && one.problem.dtype == DType::kFloat32;
-          if (setting.large && !(in_range && has_products<F>(row.direction))) continue;
-          ++(check(row, one, setting) ? count->passed : count->failed);
+  std::vector<Tested<F>> tested;
+  for (const Row<F>& row : tool_rows<F>())
+    if (std::string(row.name).find(options.kernel) != std::string::npos && !tool_why_not(row.target))
+      tested.push_back({&row});
+  if (cases.empty()) return;
+  for (const Case<F>& one : cases)
+    for (Direction direction : {Direction::kFprop, Direction::kDgrad, Direction::kWgrad}) {
+      std::vector<const Row<F>*> rows;
+      for (Tested<F>& test : tested)
+        if (test.row->direction == direction && test.problems < options.most && takes(*test.row, one.problem)) {
+          ++test.problems;
+          rows.push_back(test.row);
+        }
+      for (const Setting& setting : settings) {
+        const bool in_range = kToolKeepsRange && one.problem.dtype == DType::kFloat32;
+        if (rows.empty() || (setting.large && !(in_range && has_products<F>(direction)))) continue;
+        const auto wide = expected(one, direction, setting);
+        for (uint64_t seed = 1; seed <= options.seeds; ++seed) {
+          set_seed(seed);
+          for (const Row<F>* row : rows) ++(check(*row, one, setting, *wide) ? count->passed : count->failed);
         }
       }
     }
-    std::printf("%-44s %lld problems\n", row.name, static_cast<long long>(taken));
-    if (!taken) {
-      std::printf("FAIL %s: no shape of the files reaches this row\n", row.name);
-      ++count->failed;
-    }
+  for (const Tested<F>& test : tested) {
+    std::printf("%-44s %lld problems\n", test.row->name, static_cast<long long>(test.problems));
+    if (test.problems) continue;
+    std::printf("FAIL %s: no shape of the files reaches this row\n", test.row->name);
+    ++count->failed;
   }
 }
 
@@ -255,7 +284,7 @@ int main_checked(int argc, char** argv) {
 }  // namespace fastconv
 
 int main(int argc, char** argv) {
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // who stops a test that hangs wants to see how far it came
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // a failure is seen though the next problem hangs
   try {
     return fastconv::main_checked(argc, argv);
   } catch (const std::exception& error) {
