@@ -1,4 +1,4 @@
-"""fastconv under torch's own convolutions and average pooling: `enable()`, `disable()`, `with enabled():`.
+"""fastconv under torch's own convolutions and pools: `enable()`, `disable()`, `with enabled():`.
 
 What the flag covers. `enable()` holds for every thread of the process until `disable()`. A scope
 holds for the thread that opened it and for what runs inside it: the backward of a call made inside

@@ -63,13 +63,14 @@ class Number:
 class Steps:
     """A field an axis (``stride_d``, ``stride_h``, ``stride_w``): ``st2``, ``st2x1``, ``st1x2x2``.
 
-    `rest` is what an axis without a number has.
+    `rest` is what an axis without a number has; `optional` steps are not written where all are at rest.
     """
 
     key: str
     name: str
     rest: int
     least: int | None = None
+    optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,6 +308,8 @@ def _write(part: Part, p: Problem, deep: bool) -> str:
         return "" if value == part.default else f"{part.key}{value}"
     if isinstance(part, Steps):
         d, h, w = (getattr(p, f"{part.name}_{axis}") for axis in "dhw")
+        if part.optional and d == h == w == part.rest:
+            return ""
         if deep and not d == h == w:
             return f"{part.key}{d}x{h}x{w}"
         return f"{part.key}{h}" if h == w else f"{part.key}{h}x{w}"

@@ -130,6 +130,8 @@ def test_keeps_nan(kernel: registry.Kernel, where: str) -> None:
             marks = {each.name: np.ones(each.extents(p)) for each in family.inputs(direction)}
             marks[source.name][...] = 0
             marks[source.name][... if where == "everywhere" else at] = 1
+            if "index" in data.values:
+                marks["index"] = data.index
             values[marks[source.name] > 0] = np.nan
             have = inputs.load(check.run(kernel, p, data, **relu), family.output(direction), p)
             is_nan, must = np.isnan(have), family.oracle(p, direction, marks) > 0

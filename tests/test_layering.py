@@ -42,7 +42,7 @@ ORDER = (
     "triton.heuristics", "triton.choice", "triton.call", "triton.aot",
     "_triton", "plan", "registry", "python_rows", "policy", "tune",
     "testing.triton_rows", "testing.check",
-    "ops", "ops.*", "functional", "nn.*", "nn", "models.*", "models",
+    "ops", "ops.*", "functional.*", "functional", "nn.*", "nn", "models.*", "models",
     "convert", "enable", "explain", "info", "",
     "bench", "bench.*", "demo", "cli", "__main__",
 )  # fmt: skip

@@ -53,11 +53,26 @@ def problems(draw: st.DrawFn) -> ConvProblem:
 
 @st.composite
 def pools(draw: st.DrawFn) -> PoolProblem:
-    include, divisor = draw(st.booleans()), draw(st.integers(0, 99))
+    """Means, maxima with either index, and adaptive windows."""
     fields = window(draw, 0, 1)
-    return PoolProblem(
-        C=draw(st.integers(0, 9)), count_include_pad=include, divisor=divisor, **fields
-    )  # type: ignore[arg-type]
+    fields["mode"] = mode = draw(st.sampled_from(["avg", "max"]))
+    if draw(st.booleans()):
+        fields = {
+            name: value
+            for name, value in fields.items()
+            if name in {*"NDHWZPQ", "mode"} or "lay" in name
+        }
+        fields |= {name: draw(st.integers(0, 9)) for name in "ZPQ"}
+        return PoolProblem(C=draw(st.integers(0, 9)), adaptive=True, **fields)  # type: ignore[arg-type]
+    if mode == "avg":
+        fields["count_include_pad"], fields["divisor"] = (
+            draw(st.booleans()),
+            draw(st.integers(0, 99)),
+        )
+    else:
+        fields |= {f"dilation_{axis}": draw(st.integers(1, 4)) for axis in "dhw"}
+        fields["index"] = draw(st.sampled_from(["i64", "u8"]))
+    return PoolProblem(C=draw(st.integers(0, 9)), **fields)  # type: ignore[arg-type]
 
 
 @given(problems() | pools())
@@ -140,6 +155,12 @@ def test_shape_files_are_in_canonical_form() -> None:
         ({"P": 6, "Q": 6}, "n1_c8_h9w9_r3s3_st2_pd1_avg_p6q6"),
         ({"dtype": "bf16", "x_layout": "nchw"}, "n1_c8_h9w9_r3s3_st2_pd1_avg_bf16_nchw2nhwc"),
         ({"D": 4, "Z": 4}, "n1_c8_d4h9w9_t1r3s3_st1x2x2_pd0x1x1_avg"),
+        ({"mode": "max"}, "n1_c8_h9w9_r3s3_st2_pd1_max"),
+        ({"mode": "max", "index": "u8"}, "n1_c8_h9w9_r3s3_st2_pd1_max_u8"),
+        (
+            {"mode": "max", "dilation_w": 2, "P": -1, "Q": -1},
+            "n1_c8_h9w9_r3s3_st2_pd1_dl1x2_max",
+        ),
     ],
 )
 def test_the_text_of_a_pool(fields: dict[str, object], text: str) -> None:

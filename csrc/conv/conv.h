@@ -37,7 +37,7 @@ struct ConvArgs : CallArgs {
   void* out = nullptr;  // y or dx; not the residual's memory
 };
 
-struct Conv {
+struct Conv : NoIndex {
   using Problem = ConvProblem;
   using Args = ConvArgs;
   using Weight = Filter;

@@ -72,7 +72,9 @@ inline const char* expected_loss(const ConvRow& row, const ConvProblem& p) {
     case Algorithm::kIgemm:
     case Algorithm::kPointwise:
     case Algorithm::kDepthwise:
-    case Algorithm::kStem: return nullptr;
+    case Algorithm::kStem:
+    case Algorithm::kGlobal:
+    case Algorithm::kScatter: return nullptr;
   }
   return nullptr;
 }

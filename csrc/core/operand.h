@@ -12,8 +12,14 @@ enum class OperandKind : int8_t {
   kActivation,  // [N, channels, axes ...] of a side, dense in the problem's layout
   kWeight,      // by strides of its own
   kChannels,    // one number of the accumulation type a channel of a side
+  kIndex,       // as an activation, of the whole numbers of `F::index_type(problem)`
 };
-FASTCONV_NAMES(OperandKind, "activation", "weight", "channels");
+FASTCONV_NAMES(OperandKind, "activation", "weight", "channels", "index");
+
+/// Whole numbers beside a result: which of its inputs each output was.
+enum class IndexType : int8_t { kInt64, kUInt8 };
+FASTCONV_NAMES(IndexType, "i64", "u8");
+constexpr int64_t index_size(IndexType type) { return type == IndexType::kInt64 ? 8 : 1; }
 
 /// One operand of a direction; `at` is its place in the call's arguments.
 template <class F>
@@ -25,6 +31,20 @@ struct Operand {
   bool written = false, optional = false;
 };
 constexpr int kMostOperands = 8;
+
+/// Whether a call of a problem has an operand: never, where the caller wants it, always.
+enum class Presence : int8_t { kNever, kAsked, kAlways };
+
+template <class F>
+bool is_image(const Operand<F>& operand) {
+  return operand.kind == OperandKind::kActivation || operand.kind == OperandKind::kIndex;
+}
+
+/// Bytes of an element of an activation or of indices.
+template <class F>
+int64_t element_of(const Operand<F>& operand, const typename F::Problem& p) {
+  return operand.kind == OperandKind::kIndex ? index_size(F::index_type(p)) : element_size(p.dtype);
+}
 
 /// How an activation lies: [N, channels, axes ...] or [N, axes ..., channels], dense; axes are depth, height, width.
 struct Extents {
@@ -60,6 +80,22 @@ struct NoWeight {
   }
   template <class Args, class Problem>
   static void set_weight(Args&, void*, const WeightAxes&, const Problem&) {}
+};
+
+/// What a family whose results have no indices beside them has in their place.
+struct NoIndex {
+  template <class Problem>
+  static IndexType index_type(const Problem&) {
+    return IndexType::kInt64;
+  }
+  template <class Problem>
+  static int64_t any_index(const Problem&, int64_t, uint64_t) {
+    return 0;
+  }
+  template <class Operand, class Problem>
+  static Presence presence(const Operand& operand, const Problem&) {
+    return operand.optional ? Presence::kAsked : Presence::kAlways;
+  }
 };
 
 }  // namespace fastconv

@@ -43,9 +43,11 @@ enum class Algorithm : int8_t {
   kDepthwise,   // one channel a group
   kGrouped,     // a few channels a group, several groups in one vector
   kStem,        // a handful of input channels, read as NCHW or NHWC
+  kGlobal,      // the image is one window
+  kScatter,     // each output adds to its one input
 };
 FASTCONV_NAMES(Algorithm, "ref", "direct", "pointwise", "im2col", "igemm", "winograd_f2", "winograd_f4", "depthwise",
-               "grouped", "stem");
+               "grouped", "stem", "global", "scatter");
 
 /// What a kernel's file exports. A kernel never allocates, never throws, and splits its work by `parallel_for`.
 template <class F>

@@ -30,7 +30,7 @@ struct Scratch {
 
 template <class F>
 bool is_transposed(const Plan<F>& plan, const typename F::Problem& squeezed, const Operand<F>& operand) {
-  return operand.kind == OperandKind::kActivation &&
+  return is_image(operand) &&
          F::extents(plan.problem, operand.side).layout != F::extents(squeezed, operand.side).layout;
 }
 
@@ -43,7 +43,7 @@ bool packs_now(const Plan<F>& plan, const typename F::Args& args) {
 template <class F>
 bool writes_images(Direction direction) {
   for (const Operand<F>& operand : F::operands(direction))
-    if (operand.written && operand.kind != OperandKind::kActivation) return false;
+    if (operand.written && !is_image(operand)) return false;
   return true;
 }
 
@@ -65,7 +65,7 @@ Scratch scratch_for(const Plan<F>& plan, const typename F::Problem& squeezed, ty
   for (size_t i = 0; i < operands.size(); ++i)
     if (is_transposed(plan, squeezed, operands[i]) && *operands[i].at(args))
       s.operands[i] =
-          add(static_cast<size_t>(F::extents(part, operands[i].side).elements() * element_size(part.dtype)));
+          add(static_cast<size_t>(F::extents(part, operands[i].side).elements() * element_of(operands[i], part)));
   if (packs_now(plan, args)) s.packed = add(kernel.packed_bytes(plan.problem));
   if (kernel.workspace) {
     size_t workspace = kernel.workspace(part);
@@ -83,12 +83,11 @@ void run_in(const Plan<F>& plan, const typename F::Problem& squeezed, typename F
             void* scratch_memory, Transpose transpose) {
   const Kernel<F>& kernel = *plan.row->kernel;
   const std::span<const Operand<F>> operands = F::operands(plan.row->direction);
-  const int64_t element = element_size(squeezed.dtype);
   char* const memory = static_cast<char*>(scratch_memory);
-  const auto turn = [&](const Extents& at, Layout to, const void* from, void* dest) {
+  const auto turn = [&](const Operand<F>& operand, const Extents& at, Layout to, const void* from, void* dest) {
     const bool last = to == Layout::kNhwc;
-    transpose(from, dest, at.N, last ? at.channels : at.pixels(), last ? at.pixels() : at.channels, element,
-              args.stream);
+    transpose(from, dest, at.N, last ? at.channels : at.pixels(), last ? at.pixels() : at.channels,
+              element_of(operand, squeezed), args.stream);
   };
 
   args.workspace = memory + scratch.workspace;
@@ -103,21 +102,22 @@ void run_in(const Plan<F>& plan, const typename F::Problem& squeezed, typename F
     for (size_t i = 0; i < operands.size(); ++i) {
       const Operand<F>& operand = operands[i];
       const void*& pointer = *operand.at(inner);
-      if (operand.kind != OperandKind::kActivation || !pointer) continue;
+      if (!is_image(operand) || !pointer) continue;
       const Extents at = F::extents(part, operand.side);
-      pointer = static_cast<const char*>(pointer) + n * at.channels * at.pixels() * element;
+      pointer = static_cast<const char*>(pointer) + n * at.channels * at.pixels() * element_of(operand, squeezed);
       if (!is_transposed(plan, squeezed, operand)) continue;
       void* const copy = memory + scratch.operands[i];
-      if (!operand.written) turn(at, F::extents(seen, operand.side).layout, pointer, copy);
+      if (!operand.written) turn(operand, at, F::extents(seen, operand.side).layout, pointer, copy);
       pointer = copy;
     }
     kernel.run(seen, inner);
     for (size_t i = 0; i < operands.size(); ++i) {
-      if (!operands[i].written || !is_transposed(plan, squeezed, operands[i])) continue;
-      const Extents at = F::extents(part, operands[i].side);
-      const void* const out = *operands[i].at(args);
-      turn(at, at.layout, *operands[i].at(inner),
-           static_cast<char*>(const_cast<void*>(out)) + n * at.channels * at.pixels() * element);
+      const Operand<F>& operand = operands[i];
+      const void* const out = *operand.at(args);
+      if (!operand.written || !out || !is_transposed(plan, squeezed, operand)) continue;
+      const Extents at = F::extents(part, operand.side);
+      turn(operand, at, at.layout, *operand.at(inner),
+           static_cast<char*>(const_cast<void*>(out)) + n * at.channels * at.pixels() * element_of(operand, squeezed));
     }
     if (images == 0) break;
   }

@@ -30,6 +30,7 @@ struct TextStep {
   const char* key;
   int64_t P::*d, P::*h, P::*w;
   int64_t rest, least;
+  bool optional = false;  // written where an axis is not at rest
 };
 
 /// A word: `is` says whether a problem has it; where `hidden`, it is read but not written.
@@ -111,6 +112,7 @@ std::string encode_by(const TextForm<P>& form, const P& p) {
   write(form.before);
   for (const TextStep<P>& step : form.steps) {
     const int64_t d = p.*step.d, h = p.*step.h, w = p.*step.w;
+    if (step.optional && d == step.rest && h == step.rest && w == step.rest) continue;
     const bool three = depth && !(d == h && h == w);
     text += std::string("_") + step.key + (three ? std::to_string(d) + "x" : "") + std::to_string(h);
     if (three || h != w) text += "x" + std::to_string(w);

@@ -9,41 +9,87 @@ namespace fastconv {
 namespace {
 
 struct PoolAxis {
-  int64_t in, taps, out, stride, pad;
+  int64_t in, taps, out, stride, pad, dilation;
+  bool adaptive;
 };
-inline PoolAxis depth_of(const PoolProblem& p) { return {p.D, p.T, p.Z, p.stride_d, p.pad_d}; }
-inline PoolAxis height_of(const PoolProblem& p) { return {p.H, p.R, p.P, p.stride_h, p.pad_h}; }
-inline PoolAxis width_of(const PoolProblem& p) { return {p.W, p.S, p.Q, p.stride_w, p.pad_w}; }
+inline PoolAxis depth_of(const PoolProblem& p) {
+  return {p.D, p.T, p.Z, p.stride_d, p.pad_d, p.dilation_d, p.adaptive};
+}
+inline PoolAxis height_of(const PoolProblem& p) {
+  return {p.H, p.R, p.P, p.stride_h, p.pad_h, p.dilation_h, p.adaptive};
+}
+inline PoolAxis width_of(const PoolProblem& p) {
+  return {p.W, p.S, p.Q, p.stride_w, p.pad_w, p.dilation_w, p.adaptive};
+}
+
+inline int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct PoolSpan {
   int64_t begin, end;
   int64_t count() const { return end > begin ? end - begin : 0; }
 };
 
-/// The inputs that output `o` looks at; `padded` counts those inside the padded image.
+/// What output `o` looks at: the taps inside the image, of which tap t is input `first + t * step`. `padded` counts
+/// those inside the padded image.
 struct PoolWindow {
-  PoolSpan inputs;
+  int64_t first, step;
+  PoolSpan taps;
   int64_t padded;
+  int64_t input(int64_t tap) const { return first + tap * step; }
 };
 inline PoolWindow window_of(const PoolAxis& a, int64_t o) {
+  if (a.adaptive) {
+    const int64_t begin = o * a.in / a.out, end = quotient_up((o + 1) * a.in, a.out);
+    return {begin, 1, {0, end - begin}, end - begin};
+  }
   const int64_t first = o * a.stride - a.pad, last = first + a.taps;
-  const int64_t padded_end = last < a.in + a.pad ? last : a.in + a.pad;
-  return {{first > 0 ? first : 0, last < a.in ? last : a.in}, padded_end - first};
+  const int64_t begin = first < 0 ? quotient_up(-first, a.dilation) : 0;
+  const int64_t inside = first < a.in ? quotient_up(a.in - first, a.dilation) : 0;
+  return {first,
+          a.dilation,
+          {begin, inside < a.taps ? inside : a.taps},
+          (last < a.in + a.pad ? last : a.in + a.pad) - first};
 }
 
-/// The outputs whose windows look at input `i`.
+/// The most taps that a window has.
+inline int64_t most_taps(const PoolAxis& a) {
+  if (!a.adaptive) return a.taps;
+  return a.out == 0 ? 1 : a.in % a.out == 0 ? a.in / a.out : a.in / a.out + 2;
+}
+
+/// The outputs whose windows reach input `i`; with a dilation not all of them look at it.
 inline PoolSpan outputs_of(const PoolAxis& a, int64_t i) {
-  const int64_t reach = i + a.pad, first = reach - a.taps + 1;
-  const int64_t begin = first > 0 ? (first + a.stride - 1) / a.stride : 0, end = reach / a.stride + 1;
+  if (a.adaptive) return {i * a.out / a.in, quotient_up((i + 1) * a.out, a.in)};
+  const int64_t reach = i + a.pad, first = reach - (a.taps - 1) * a.dilation;
+  const int64_t begin = first > 0 ? quotient_up(first, a.stride) : 0, end = reach / a.stride + 1;
   return {begin, end < a.out ? end : a.out};
+}
+
+/// The tap by which a window that reaches input `i` looks at it, or -1.
+inline int64_t tap_of(const PoolWindow& window, int64_t i) {
+  return (i - window.first) % window.step == 0 ? (i - window.first) / window.step : -1;
 }
 
 /// What the mean of a window divides by; 0 of one without an input.
 inline int64_t divisor_of(const PoolProblem& p, const PoolWindow& d, const PoolWindow& h, const PoolWindow& w) {
-  const int64_t inputs = d.inputs.count() * h.inputs.count() * w.inputs.count();
+  const int64_t inputs = d.taps.count() * h.taps.count() * w.taps.count();
   if (inputs == 0) return 0;
   if (p.divisor) return p.divisor;
   return p.count_padding ? d.padded * h.padded * w.padded : inputs;
+}
+
+/// An axis' part of what a mean divides by where no divisor is given: at least 1.
+inline int64_t counted(const PoolProblem& p, const PoolWindow& window) {
+  if (p.divisor) return 1;
+  const int64_t count = p.count_padding ? window.padded : window.taps.count();
+  return count > 1 ? count : 1;
+}
+
+/// The index of the input that the three taps look at, as `p.index` counts.
+inline int64_t index_of(const PoolProblem& p, const PoolWindow& d, int64_t t, const PoolWindow& h, int64_t r,
+                        const PoolWindow& w, int64_t s) {
+  if (p.index == IndexType::kUInt8) return (t * p.R + r) * p.S + s;
+  return (d.input(t) * p.H + h.input(r)) * p.W + w.input(s);
 }
 
 }  // namespace

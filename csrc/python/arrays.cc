@@ -18,16 +18,6 @@ std::string text_of(const Shape& shape) {
 
 Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
 
-py::dtype dtype_of(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat32: return py::dtype("float32");
-    case DType::kFloat64: return py::dtype("float64");
-    case DType::kBFloat16: return py::dtype("uint16");  // NumPy has no bfloat16: its bits
-    case DType::kFloat16: return py::dtype("float16");
-  }
-  throw std::logic_error("unknown dtype");
-}
-
 Shape activation_shape(const Extents& e, bool depth) {
   Shape shape{e.N};
   if (e.layout == Layout::kNchw) shape.push_back(e.channels);
@@ -47,9 +37,9 @@ Shape weight_shape(const WeightAxes& extents, bool depth) {
 }
 
 void check_dtype(const ArrayWanted& wanted, const py::array& array) {
-  const py::dtype want = dtype_of(wanted.dtype);
-  if (array.dtype().is(want) || array.dtype().equal(want)) return;
-  refuse(wanted.name, "has dtype " + std::string(py::str(array.dtype())), "it must be " + std::string(py::str(want)));
+  if (array.dtype().is(wanted.dtype) || array.dtype().equal(wanted.dtype)) return;
+  refuse(wanted.name, "has dtype " + std::string(py::str(array.dtype())),
+         "it must be " + std::string(py::str(wanted.dtype)));
 }
 
 /// `array` has the extents with a depth axis or, where there is no depth, those without.
@@ -69,6 +59,18 @@ void check_access(const ArrayWanted& wanted, const py::array& array) {
 
 }  // namespace
 
+py::dtype numpy_dtype(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32: return py::dtype("float32");
+    case DType::kFloat64: return py::dtype("float64");
+    case DType::kBFloat16: return py::dtype("uint16");  // NumPy has no bfloat16: its bits
+    case DType::kFloat16: return py::dtype("float16");
+  }
+  throw std::logic_error("unknown dtype");
+}
+
+py::dtype numpy_dtype(IndexType type) { return py::dtype(type == IndexType::kInt64 ? "int64" : "uint8"); }
+
 void* activation_data(const ArrayWanted& wanted, const py::array& array, const Extents& extents, bool has_depth) {
   check_dtype(wanted, array);
   check_shape(wanted, array, activation_shape(extents, false), activation_shape(extents, true), has_depth);
@@ -77,12 +79,12 @@ void* activation_data(const ArrayWanted& wanted, const py::array& array, const E
   return const_cast<void*>(array.data());
 }
 
-py::array new_activation(DType dtype, const Extents& extents, bool has_depth) {
-  return py::array(dtype_of(dtype), activation_shape(extents, has_depth));
+py::array new_activation(const py::dtype& dtype, const Extents& extents, bool has_depth) {
+  return py::array(dtype, activation_shape(extents, has_depth));
 }
 
-py::array new_weight(DType dtype, const WeightAxes& extents, bool has_depth) {
-  return py::array(dtype_of(dtype), weight_shape(extents, has_depth));
+py::array new_weight(const py::dtype& dtype, const WeightAxes& extents, bool has_depth) {
+  return py::array(dtype, weight_shape(extents, has_depth));
 }
 
 void* weight_data(const ArrayWanted& wanted, const py::array& array, const WeightAxes& extents, bool has_depth,

@@ -148,15 +148,18 @@ class ArrayOperands {
     for (const Operand<F>& operand : F::operands(direction)) {
       py::object given = py::none();
       if (arrays.contains(operand.name)) given = arrays[operand.name], ++used;
+      const Presence presence = F::presence(operand, p);
+      if (given.is_none() && presence != Presence::kAlways) continue;
+      if (presence == Presence::kNever)
+        throw std::invalid_argument(std::string(operand.name) + " is no operand of problem " + text_);
       if (given.is_none() && operand.written) given = fresh(operand);
-      if (given.is_none() && operand.optional) continue;
       if (!py::isinstance<py::array>(given))
         throw std::invalid_argument(std::string(operand.name) + " is a " +
                                     std::string(py::str(py::type::of(given).attr("__name__"))) +
                                     "; it must be a NumPy array");
       const py::array array = py::reinterpret_borrow<py::array>(given);
       place(operand, array);
-      if (operand.written) out_ = array;
+      if (operand.written && presence == Presence::kAlways) out_ = array;
     }
     if (used == arrays.size()) return;
     for (const auto& [name, array] : arrays)
@@ -173,13 +176,14 @@ class ArrayOperands {
     return false;
   }
   py::array fresh(const Operand<F>& operand) const {
-    if (operand.kind == OperandKind::kWeight)
-      return new_weight(problem_.dtype, F::weight_extents(problem_), has_depth_);
-    return new_activation(problem_.dtype, F::extents(problem_, operand.side), has_depth_);
+    const py::dtype dtype = numpy_dtype(problem_.dtype);
+    if (operand.kind == OperandKind::kWeight) return new_weight(dtype, F::weight_extents(problem_), has_depth_);
+    return new_activation(dtype, F::extents(problem_, operand.side), has_depth_);
   }
   void place(const Operand<F>& operand, const py::array& array) {
-    ArrayWanted wanted{operand.name, problem_.dtype, text_, operand.written};
+    ArrayWanted wanted{operand.name, numpy_dtype(problem_.dtype), text_, operand.written};
     switch (operand.kind) {
+      case OperandKind::kIndex: wanted.dtype = numpy_dtype(F::index_type(problem_)); [[fallthrough]];
       case OperandKind::kActivation:
         *operand.at(args) = activation_data(wanted, array, F::extents(problem_, operand.side), has_depth_);
         break;
@@ -190,7 +194,7 @@ class ArrayOperands {
         break;
       }
       case OperandKind::kChannels:
-        if (wanted.dtype != DType::kFloat64) wanted.dtype = DType::kFloat32;
+        if (problem_.dtype != DType::kFloat64) wanted.dtype = numpy_dtype(DType::kFloat32);
         *operand.at(args) = channel_data(wanted, array, F::extents(problem_, operand.side).channels);
         break;
     }
@@ -219,7 +223,7 @@ py::array pack_array(const Table<F>& table, const std::string& kernel, const std
   if (!bytes) throw std::invalid_argument("kernel " + kernel + " takes weights as they lie: it packs nothing");
   WeightAxes strides;
   const std::string written = encode(p);
-  const ArrayWanted wanted{"w", p.dtype, written, false};
+  const ArrayWanted wanted{"w", numpy_dtype(p.dtype), written, false};
   typename F::Args args;
   F::set_weight(args, weight_data(wanted, w, F::weight_extents(p), F::has_depth(p), &strides), strides, p);
   void* data = std::aligned_alloc(64, (bytes + 63) / 64 * 64);

@@ -26,8 +26,8 @@ void run_here(const Plan<F>& plan, const typename F::Problem& problem, const typ
 py::array bias_grad_of(const std::string& text, const py::array& dy) {
   const ConvProblem p = decode(text);
   const Extents y = Conv::extents(p, Side::kY), one{1, p.K, {1, 1, 1}, Layout::kNhwc};
-  py::array dbias = new_activation(p.dtype, one, false).reshape({p.K});
-  const void* data = activation_data({"dy", p.dtype, text, false}, dy, y, Conv::has_depth(p));
+  py::array dbias = new_activation(numpy_dtype(p.dtype), one, false).reshape({p.K});
+  const void* data = activation_data({"dy", numpy_dtype(p.dtype), text, false}, dy, y, Conv::has_depth(p));
   std::lock_guard lock(one_call);
   bias_grad(p, data, dbias.mutable_data());
   return dbias;

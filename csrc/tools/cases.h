@@ -117,7 +117,8 @@ class Random {
 template <class F>
 int64_t elements_of(const Operand<F>& operand, const typename F::Problem& p) {
   switch (operand.kind) {
-    case OperandKind::kActivation: return F::extents(p, operand.side).elements();
+    case OperandKind::kActivation:
+    case OperandKind::kIndex: return F::extents(p, operand.side).elements();
     case OperandKind::kWeight: return F::weight_extents(p).elements();
     case OperandKind::kChannels: return F::extents(p, operand.side).channels;
   }
@@ -137,10 +138,13 @@ class Operands {
   Operands(const typename F::Problem& p, Direction direction, bool with_optional, bool unaligned = false)
       : problem_(p), list_(F::operands(direction)) {
     for (const Operand<F>& operand : list_) {
-      const int64_t count = operand.optional && !with_optional ? -1 : elements_of(operand, p);
+      const Presence presence = F::presence(operand, p);
+      const bool is_left_out = presence == Presence::kNever || (presence == Presence::kAsked && !with_optional);
+      const int64_t count = is_left_out ? -1 : elements_of(operand, p);
+      const bool is_index = operand.kind == OperandKind::kIndex;
+      const int64_t element = is_index ? element_of(operand, p) : element_size(fastconv::dtype_of(operand, p));
       counts_.push_back(count);
-      memory_.emplace_back(count < 0 ? 0 : static_cast<size_t>(count * element_size(fastconv::dtype_of(operand, p))),
-                           unaligned);
+      memory_.emplace_back(count < 0 ? 0 : static_cast<size_t>(count * element), unaligned && !is_index);
     }
   }
   size_t size() const { return list_.size(); }
@@ -156,10 +160,15 @@ class Operands {
     while (!list_[i].written) ++i;
     return i;
   }
-  /// Sets every element of what is read.
+  bool is_index(size_t i) const { return list_[i].kind == OperandKind::kIndex; }
+  /// Whether the call reads numbers there.
+  bool is_read(size_t i) const { return !list_[i].written && !is_index(i); }
+  /// Sets every element of what is read; indices to some that there may be.
   void fill(const std::function<double()>& value) {
     for (size_t i = 0; i < size(); ++i)
-      for (int64_t j = 0; j < counts_[i] && !list_[i].written; ++j) set(data(i), dtype(i), j, value());
+      for (int64_t j = 0; j < counts_[i] && !list_[i].written; ++j)
+        if (is_index(i)) set_index(i, j, F::any_index(problem_, j, static_cast<uint64_t>(j) * 2654435761u));
+        else set(data(i), dtype(i), j, value());
   }
   /// The call's arguments; a weight lies as kcrs, or as krsc for kNhwc.
   typename F::Args args(Layout weight = Layout::kNchw) const {
@@ -172,6 +181,11 @@ class Operands {
   }
 
  private:
+  void set_index(size_t i, int64_t at, int64_t index) {
+    if (F::index_type(problem_) == IndexType::kInt64) static_cast<int64_t*>(data(i))[at] = index;
+    else static_cast<uint8_t*>(data(i))[at] = static_cast<uint8_t>(index);
+  }
+
   typename F::Problem problem_;
   std::span<const Operand<F>> list_;
   std::vector<int64_t> counts_;

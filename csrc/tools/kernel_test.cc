@@ -67,7 +67,8 @@ constexpr double kLarge = -1e38, kSmall = 0x1p-11;
 template <class F>
 bool has_products(Direction direction) {
   int factors = 0;
-  for (const Operand<F>& operand : F::operands(direction)) factors += !operand.written && !operand.optional;
+  for (const Operand<F>& operand : F::operands(direction))
+    factors += !operand.written && !operand.optional && operand.kind != OperandKind::kIndex;
   return factors > 1;
 }
 
@@ -76,7 +77,7 @@ template <class F>
 void enlarge(Operands<F>& operands) {
   bool first = true;
   for (size_t i = 0; i < operands.size(); ++i) {
-    if (operands.operand(i).written || operands.operand(i).optional) continue;
+    if (!operands.is_read(i) || operands.operand(i).optional) continue;
     const int64_t count = operands.count(i);
     if (first && count)
       for (int64_t j : {int64_t{0}, count / 2, count - 1}) set(operands.data(i), operands.dtype(i), j, kLarge);
@@ -150,8 +151,10 @@ std::unique_ptr<Operands<F>> expected(const Case<F>& one, Direction direction, c
   q.dtype = DType::kFloat64;
   auto wide = std::make_unique<Operands<F>>(q, direction, setting.epilogue);
   for (size_t i = 0; i < operands.size(); ++i)
-    for (int64_t j = 0; j < operands.count(i) && !operands.operand(i).written; ++j)
+    for (int64_t j = 0; j < operands.count(i) && operands.is_read(i); ++j)
       set(wide->data(i), DType::kFloat64, j, get(operands.data(i), operands.dtype(i), j));
+  for (size_t i = 0; i < operands.size(); ++i)
+    if (operands.is_index(i)) std::memcpy(wide->data(i), operands.data(i), operands.bytes(i));
   F::reference(direction).run(q, arguments(*wide, setting));
   return wide;
 }
@@ -163,6 +166,12 @@ bool check(const Row<F>& row, const Case<F>& one, const Setting& setting, const 
   fill(operands, setting);
   run_row(row, operands, p, arguments(operands, setting));
 
+  for (size_t i = 0; i < operands.size(); ++i)
+    if (operands.is_index(i) && operands.count(i) > 0 &&
+        std::memcmp(operands.data(i), wide.data(i), operands.bytes(i))) {
+      std::printf("FAIL %s %s (%s): %s\n", row.name, one.name.c_str(), encode(p).c_str(), operands.operand(i).name);
+      return false;
+    }
   const size_t out = operands.out();
   const void *have_data = operands.data(out), *want_data = wide.data(out);
   double largest = 0;

@@ -9,6 +9,11 @@ void Operand::prefer(Layout preferred) {
   if (!lies_dense_) layout_ = preferred;
 }
 
+void Operand::force(Layout layout) {
+  lies_dense_ = dense_layout(shape_, layout, &layout_) && layout_ == layout;
+  layout_ = layout;
+}
+
 const void* Operand::data() {
   if (!copy_) {
     if (lies_dense_ && (!shape_.device.cuda || is_aligned(tensor_))) return tensor_.data();

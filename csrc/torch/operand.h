@@ -8,6 +8,8 @@ namespace fastconv::binding {
 class Operand {
  public:
   explicit Operand(const Tensor& tensor) : tensor_(tensor), shape_(shape_of(tensor)) {}
+  /// The layout is this one; a tensor that cannot be read so is copied.
+  void force(Layout layout);
   /// Finds the layout, once: `preferred` wins where the tensor can be read as either, and is what a copy has.
   void prefer(Layout preferred);
 

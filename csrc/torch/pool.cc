@@ -1,145 +1,144 @@
-// Average pooling on torch's tensors: under aten::avg_pool2d and its backward, and as torch.ops.fastconv.avg_pool2d and
-// avg_pool2d_backward with a kernel named by hand. A call becomes a problem, a row is chosen by how the operand lies,
-// and torch's kernel serves where no row is known to win, for unusual arguments and for invalid ones.
+// Pooling on torch's tensors: under aten's ops and their backwards, and as torch.ops.fastconv.avg_pool, max_pool,
+// adaptive_avg_pool, adaptive_max_pool and their backwards, of two or three spatial axes, with a kernel named by hand.
+// A call becomes a problem, a row is chosen by how the operands lie, and torch's kernel serves where no row is known to
+// win, for unusual arguments and for invalid ones.
 
-#include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
+#include <cstring>
 
-#include <limits>
-
-#include "pool/pool.h"
 #include "torch/install.h"
-#include "torch/operand.h"
+#include "torch/pool_call.h"
+#include "torch/pool_native.h"
 #include "torch/run_on.h"
 #include "torch/select.h"
+#include "torch/words.h"
 
 namespace fastconv::binding {
 namespace {
 
-/// The arguments of avg_pool2d after the tensors, as they were given.
-struct Pooling {
-  Ints window, stride, padding;
-  bool ceil_mode = false, count_padding = true, has_divisor = false;
-  int64_t divisor = 0;
-
-  explicit Pooling(Arguments& next) : window(next.ints()), stride(next.ints()), padding(next.ints()) {
-    ceil_mode = next.boolean();
-    count_padding = next.boolean();
-    has_divisor = next.optional_integer(&divisor);
-  }
-  int64_t* divisor_or_null() { return has_divisor ? &divisor : nullptr; }
-};
-
-/// One number for both axes, or one each; false for other lists.
-bool spread(const Ints& list, int64_t* height, int64_t* width) {
-  if (list.count != 1 && list.count != 2) return false;
-  *height = list[0], *width = list[list.count - 1];
-  return true;
+Tensor empty_like(const Ints& sizes, bool channels_last, int32_t dtype, const Device& device) {
+  const Ints strides = dense_strides(sizes, channels_last);
+  return empty_strided(sizes.count, sizes.values, strides.values, dtype, device);
 }
 
-/// torch's number of outputs along an axis: rounded up, no window may begin past the image and its padding.
-int64_t outputs(int64_t in, int64_t window, int64_t stride, int64_t pad, bool ceil_mode) {
-  const int64_t span = in + 2 * pad - window;
-  if (span < 0) return 0;
-  const int64_t rounded = (span + (ceil_mode ? stride - 1 : 0)) / stride + 1;
-  return ceil_mode && (rounded - 1) * stride >= in + pad ? rounded - 1 : rounded;
+int32_t torch_index_type(IndexType type) {
+  return type == IndexType::kInt64 ? aoti_torch_dtype_int64() : aoti_torch_dtype_uint8();
 }
 
-/// A call of aten's, understood: the layouts are left to the operands.
-struct PoolCall {
-  PoolProblem problem;
-  bool channels_last = false;  // torch's memory format of both results
-};
-
-/// False for what is torch's to compute or to refuse.
-bool read_call(const Shape& input, const Pooling& given, PoolCall* call) {
-  PoolProblem& p = call->problem;
-  if (input.dim != 4 || !dtype_of(input.dtype, &p.dtype)) return false;
-  p.N = input.sizes[0], p.C = input.sizes[1], p.H = input.sizes[2], p.W = input.sizes[3];
-  const Ints& stride = given.stride.count ? given.stride : given.window;
-  if (!spread(given.window, &p.R, &p.S) || !spread(stride, &p.stride_h, &p.stride_w) ||
-      !spread(given.padding, &p.pad_h, &p.pad_w))
-    return false;
-  if (p.C < 1 || p.H < 1 || p.W < 1 || p.R < 1 || p.S < 1 || p.stride_h < 1 || p.stride_w < 1) return false;
-  if (p.pad_h < 0 || p.pad_w < 0 || p.pad_h * 2 > p.R || p.pad_w * 2 > p.S) return false;
-  for (const Ints* list : {&given.window, &given.stride, &given.padding})
-    for (int64_t i = 0; i < list->count; ++i)
-      if (list->values[i] > std::numeric_limits<int32_t>::max()) return false;  // torch refuses
-  if (given.has_divisor && given.divisor < 1) return false;
-  p.divisor = given.divisor;
-  p.count_padding = given.count_padding;
-  p.P = outputs(p.H, p.R, p.stride_h, p.pad_h, given.ceil_mode);
-  p.Q = outputs(p.W, p.S, p.stride_w, p.pad_w, given.ceil_mode);
-  call->channels_last = suggests_channels_last(input);
-  return p.P > 0 && p.Q > 0;
-}
-
-/// fprop of x or dgrad of dy, `sizes` being the result's; nothing where torch's kernel is to serve.
-Tensor pool(Direction direction, const PoolCall& call, Operand& source, const int64_t (&sizes)[4],
-            const Settings& settings) {
-  const bool fprop = direction == Direction::kFprop;
+/// fprop of x; nothing where torch's kernel is to serve.
+PoolResult run_forward(const PoolCall& call, Operand& x, const Settings& settings, bool indexed, bool must_run) {
   const Layout layout = call.channels_last ? Layout::kNhwc : Layout::kNchw;
-  const Device device = source.shape().device;
-  source.prefer(layout);
+  const Device device = x.shape().device;
+  x.prefer(layout);
   PoolProblem p = call.problem;
-  p.x_layout = fprop ? source.layout() : layout;
-  p.y_layout = fprop ? layout : source.layout();
-  const Plan<Pool> plan = select<Pool>(direction, p, device, settings);
-  if (!plan.row) return Tensor();
-  Ints extents;
-  extents.count = 4;
-  std::copy_n(sizes, 4, extents.values);
-  const Ints strides = dense_strides(extents, call.channels_last);
-  Tensor out = empty_strided(4, sizes, strides.values, source.shape().dtype, device);
+  p.x_layout = x.layout();
+  p.y_layout = layout;
+  const Plan<Pool> plan = select<Pool>(Direction::kFprop, p, device, settings, must_run);
+  if (!plan.row) return {};
+  PoolResult result{empty_like(call.y_sizes, call.channels_last, x.shape().dtype, device), Tensor()};
   PoolArgs args;
-  (fprop ? args.x : args.dy) = source.data();
-  args.out = out.data();
-  if (run_on(device, plan, p, args)) return out;
+  args.x = x.data();
+  args.out = result.out.data();
+  if (p.mode == PoolMode::kMax) {
+    const Ints sizes = indexed ? call.y_sizes : Ints{1, {0}};
+    result.index = empty_like(sizes, call.channels_last && indexed, torch_index_type(p.index), device);
+    if (indexed) args.index = result.index.data();
+  }
+  if (run_on(device, plan, p, args)) return result;
+  check_may_hand_over(plan, p, settings);
+  return {};
+}
+
+/// dgrad of dy, `index` being null for a mean; nothing where torch's kernel is to serve.
+Tensor run_backward(const PoolCall& call, Operand& dy, Operand* index, const Settings& settings, bool must_run) {
+  const Layout layout = call.channels_last ? Layout::kNhwc : Layout::kNchw;
+  const Device device = dy.shape().device;
+  dy.prefer(layout);
+  PoolProblem p = call.problem;
+  p.x_layout = layout;
+  p.y_layout = dy.layout();
+  const Plan<Pool> plan = select<Pool>(Direction::kDgrad, p, device, settings, must_run);
+  if (!plan.row) return Tensor();
+  Tensor dx = empty_like(call.x_sizes, call.channels_last, dy.shape().dtype, device);
+  PoolArgs args;
+  args.dy = dy.data();
+  args.out = dx.data();
+  if (index) {
+    index->force(p.y_layout);
+    args.index = const_cast<void*>(index->data());
+  }
+  if (run_on(device, plan, p, args)) return dx;
   check_may_hand_over(plan, p, settings);
   return Tensor();
 }
 
-Tensor native_forward(const Tensor& input, Pooling& given) {
-  note_kernel(FamilyId::kPool, Direction::kFprop, nullptr);
-  AtenTensorHandle out;
-  check(aoti_torch_cpu_avg_pool2d(input.get(), given.window.values, given.window.count, given.stride.values,
-                                  given.stride.count, given.padding.values, given.padding.count, given.ceil_mode,
-                                  given.count_padding, given.divisor_or_null(), &out));
-  return Tensor(out);
+Pooling pooling_of(PoolMode mode, bool adaptive, int64_t axes) {
+  Pooling given;
+  given.mode = mode;
+  given.adaptive = adaptive;
+  given.axes = axes;
+  return given;
 }
 
-Tensor forward(const Tensor& input, Pooling& given, const Settings& settings) {
+bool is_like(const Shape& shape, const Ints& sizes, int32_t dtype, const Device& device) {
+  return has_sizes(shape, sizes) && shape.dtype == dtype && shape.device == device;
+}
+
+// Under aten.
+
+PoolResult forward(const Tensor& input, Pooling& given) {
   Operand x(input);
   PoolCall call;
-  if (read_call(x.shape(), given, &call)) {
-    const PoolProblem& p = call.problem;
-    if (Tensor out = pool(Direction::kFprop, call, x, {p.N, p.C, p.P, p.Q}, settings)) return out;
-  }
+  if (enabled() && read_call(x.shape(), given, &call))
+    if (PoolResult result = run_forward(call, x, settings(), true, false); result.out) return result;
+  note_kernel(FamilyId::kPool, Direction::kFprop, nullptr);
   return native_forward(input, given);
 }
 
-Tensor native_backward(const Tensor& grad, const Tensor& input, Pooling& given) {
+Tensor backward(const Tensor& grad, const Tensor& input, const Tensor* indices, Pooling& given) {
+  if (enabled()) {
+    Operand dy(grad);
+    const Shape shape = shape_of(input);
+    PoolCall call;
+    if (given.adaptive && dy.shape().dim == given.axes + 2) {
+      given.output.count = given.axes;
+      std::copy_n(dy.shape().sizes + 2, given.axes, given.output.values);
+    }
+    if (read_call(shape, given, &call) && is_like(dy.shape(), call.y_sizes, shape.dtype, shape.device)) {
+      Tensor dx;
+      if (!indices) dx = run_backward(call, dy, nullptr, settings(), false);
+      else if (Operand index(*indices); is_like(index.shape(), call.y_sizes, aoti_torch_dtype_int64(), shape.device))
+        dx = run_backward(call, dy, &index, settings(), false);
+      if (dx) return dx;
+    }
+  }
   note_kernel(FamilyId::kPool, Direction::kDgrad, nullptr);
-  AtenTensorHandle out;
-  check(aoti_torch_cpu_avg_pool2d_backward(
-      grad.get(), input.get(), given.window.values, given.window.count, given.stride.values, given.stride.count,
-      given.padding.values, given.padding.count, given.ceil_mode, given.count_padding, given.divisor_or_null(), &out));
-  return Tensor(out);
+  return native_backward(grad, input, indices, given);
 }
 
-Tensor backward(const Tensor& grad, const Tensor& input, Pooling& given, const Settings& settings) {
-  Operand dy(grad);
-  const Shape shape = shape_of(input);
-  PoolCall call;
-  if (read_call(shape, given, &call)) {
-    const PoolProblem& p = call.problem;
-    Ints expected;
-    expected.count = 4;
-    expected.values[0] = p.N, expected.values[1] = p.C, expected.values[2] = p.P, expected.values[3] = p.Q;
-    if (has_sizes(dy.shape(), expected) && dy.shape().dtype == shape.dtype && dy.shape().device == shape.device)
-      if (Tensor out = pool(Direction::kDgrad, call, dy, {p.N, p.C, p.H, p.W}, settings)) return out;
-  }
-  return native_backward(grad, input, given);
+template <PoolMode kMode, bool kAdaptive, int64_t kAxes>
+void boxed_forward(StableIValue* stack, uint64_t, uint64_t) {
+  constexpr bool kMax = kMode == PoolMode::kMax;
+  Arguments next(stack, kAdaptive ? "Tl" : kMax ? "Tllllv" : "Tlllvvi");
+  const Tensor input = next.tensor();
+  Pooling given = pooling_of(kMode, kAdaptive, kAxes);
+  given.read(next);
+  PoolResult made = forward(input, given);
+  stack[0] = result(std::move(made.out));
+  if (kMax) stack[1] = result(std::move(made.index));
 }
+
+template <PoolMode kMode, bool kAdaptive, int64_t kAxes>
+void boxed_backward(StableIValue* stack, uint64_t, uint64_t) {
+  constexpr bool kMax = kMode == PoolMode::kMax;
+  Arguments next(stack, kAdaptive ? (kMax ? "TTT" : "TT") : kMax ? "TTllllvT" : "TTlllvvi");
+  const Tensor grad = next.tensor(), input = next.tensor();
+  Pooling given = pooling_of(kMode, kAdaptive, kAxes);
+  if (!kAdaptive) given.read(next);
+  const Tensor index = kMax ? next.tensor() : Tensor();
+  stack[0] = result(backward(grad, input, kMax ? &index : nullptr, given));
+}
+
+// Ops of our own: what they are asked for they compute, by a row of ours or by torch's kernel.
 
 Settings settings_with(const std::string& kernel, Direction direction) {
   Settings s = settings();
@@ -147,46 +146,100 @@ Settings settings_with(const std::string& kernel, Direction direction) {
   return s;
 }
 
-void boxed_forward(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack, "Tlllvvi");
-  const Tensor input = next.tensor();
-  Pooling given(next);
-  stack[0] = result(enabled() ? forward(input, given, settings()) : native_forward(input, given));
+/// The argument `index`: i64, u8, or none.
+void read_index(const std::string& name, Pooling* given) {
+  given->indexed = name != "none";
+  if (given->indexed) given->index = named<IndexType>("index", name);
 }
 
-void boxed_backward(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack, "TTlllvvi");
-  const Tensor grad = next.tensor(), input = next.tensor();
-  Pooling given(next);
-  stack[0] = result(enabled() ? backward(grad, input, given, settings()) : native_backward(grad, input, given));
-}
-
+template <PoolMode kMode, bool kAdaptive>
 void boxed_op(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack, "Tlllvvis");
+  constexpr bool kMax = kMode == PoolMode::kMax;
+  Arguments next(stack, kAdaptive ? "Tls" : kMax ? "Tllllvss" : "Tlllvvis");
   const Tensor input = next.tensor();
-  Pooling given(next);
-  stack[0] = result(forward(input, given, settings_with(next.string(), Direction::kFprop)));
+  Pooling given = pooling_of(kMode, kAdaptive, input.dim() - 2);
+  given.read(next);
+  if (kMax && !kAdaptive) read_index(next.string(), &given);
+  const Settings settings = settings_with(next.string(), Direction::kFprop);
+  Operand x(input);
+  PoolCall call;
+  PoolResult made;
+  // torch has no indices of one byte.
+  if (read_call(x.shape(), given, &call))
+    made = run_forward(call, x, settings, given.indexed, given.index == IndexType::kUInt8);
+  if (!made.out) {
+    note_kernel(FamilyId::kPool, Direction::kFprop, nullptr);
+    made = native_forward(input, given);  // of invalid arguments torch's error
+    if (given.index == IndexType::kUInt8)
+      throw std::runtime_error("max_pool: torch's kernel computes these arguments, without indices of one byte");
+  }
+  stack[0] = result(std::move(made.out));
+  if (kMax) stack[1] = result(std::move(made.index));
 }
 
+/// grad, for a maximum its indices, the sizes of the input and whether it is channels last.
+template <PoolMode kMode, bool kAdaptive>
 void boxed_op_backward(StableIValue* stack, uint64_t, uint64_t) {
-  Arguments next(stack, "TTlllvvis");
-  const Tensor grad = next.tensor(), input = next.tensor();
-  Pooling given(next);
-  stack[0] = result(backward(grad, input, given, settings_with(next.string(), Direction::kDgrad)));
+  constexpr bool kMax = kMode == PoolMode::kMax;
+  Arguments next(stack, kAdaptive ? (kMax ? "TTlvs" : "Tlvs") : kMax ? "TTlvllllvs" : "Tlvlllvvis");
+  const Tensor grad = next.tensor(), indices = kMax ? next.tensor() : Tensor();
+  const Ints sizes = next.ints();
+  const bool channels_last = next.boolean();
+  Operand dy(grad);
+  Pooling given = pooling_of(kMode, kAdaptive, sizes.count - 2);
+  if (!kAdaptive) given.read(next);
+  else {
+    given.output.count = given.axes;
+    for (int64_t i = 0; i < given.axes && i + 2 < dy.shape().dim; ++i) given.output.values[i] = dy.shape().sizes[2 + i];
+  }
+  const Settings settings = settings_with(next.string(), Direction::kDgrad);
+  const Ints strides = dense_strides(sizes, channels_last);
+  const Shape input{sizes.count, sizes.values, strides.values, dy.shape().dtype, dy.shape().device};
+  std::optional<Operand> index;
+  if (kMax) index.emplace(indices);
+  if (index && index->shape().dtype == aoti_torch_dtype_uint8()) given.index = IndexType::kUInt8;
+  PoolCall call;
+  Tensor dx;
+  if (read_call(input, given, &call) && is_like(dy.shape(), call.y_sizes, input.dtype, input.device) &&
+      (!index || is_like(index->shape(), call.y_sizes, torch_index_type(given.index), input.device)))
+    dx = run_backward(call, dy, index ? &*index : nullptr, settings, given.index == IndexType::kUInt8);
+  if (!dx && given.index == IndexType::kUInt8)
+    throw std::runtime_error("max_pool_backward: indices of one byte do not fit these arguments");
+  if (!dx) {
+    note_kernel(FamilyId::kPool, Direction::kDgrad, nullptr);
+    // torch's kernels want the input for its sizes and strides.
+    const Tensor x = empty_like(sizes, channels_last, input.dtype, input.device);
+    dx = native_backward(grad, x, kMax ? &indices : nullptr, given);
+  }
+  stack[0] = result(std::move(dx));
 }
 
-#define FASTCONV_POOLING                                                                    \
-  "SymInt[2] kernel_size, SymInt[2] stride=[], SymInt[2] padding=0, bool ceil_mode=False, " \
+#define FASTCONV_AVG                                                                      \
+  "SymInt[] kernel_size, SymInt[] stride=[], SymInt[] padding=[], bool ceil_mode=False, " \
   "bool count_include_pad=True, SymInt? divisor_override=None, str kernel_name=\"\""
+#define FASTCONV_MAX "SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool ceil_mode, "
+#define FASTCONV_INPUT "SymInt[] input_size, bool channels_last, "
 
 STABLE_TORCH_LIBRARY_FRAGMENT(fastconv, m) {
-  m.def("avg_pool2d(Tensor input, " FASTCONV_POOLING ") -> Tensor");
-  m.def("avg_pool2d_backward(Tensor grad, Tensor input, " FASTCONV_POOLING ") -> Tensor");
+  m.def("avg_pool(Tensor input, " FASTCONV_AVG ") -> Tensor");
+  m.def("avg_pool_backward(Tensor grad, " FASTCONV_INPUT FASTCONV_AVG ") -> Tensor");
+  m.def("max_pool(Tensor input, " FASTCONV_MAX "str index=\"i64\", str kernel_name=\"\") -> (Tensor, Tensor)");
+  m.def("max_pool_backward(Tensor grad, Tensor index, " FASTCONV_INPUT FASTCONV_MAX "str kernel_name=\"\") -> Tensor");
+  m.def("adaptive_avg_pool(Tensor input, SymInt[] output_size, str kernel_name=\"\") -> Tensor");
+  m.def("adaptive_avg_pool_backward(Tensor grad, " FASTCONV_INPUT "str kernel_name=\"\") -> Tensor");
+  m.def("adaptive_max_pool(Tensor input, SymInt[] output_size, str kernel_name=\"\") -> (Tensor, Tensor)");
+  m.def("adaptive_max_pool_backward(Tensor grad, Tensor index, " FASTCONV_INPUT "str kernel_name=\"\") -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
-  m.impl("avg_pool2d", boxed_op);
-  m.impl("avg_pool2d_backward", boxed_op_backward);
+  m.impl("avg_pool", boxed_op<PoolMode::kAvg, false>);
+  m.impl("avg_pool_backward", boxed_op_backward<PoolMode::kAvg, false>);
+  m.impl("max_pool", boxed_op<PoolMode::kMax, false>);
+  m.impl("max_pool_backward", boxed_op_backward<PoolMode::kMax, false>);
+  m.impl("adaptive_avg_pool", boxed_op<PoolMode::kAvg, true>);
+  m.impl("adaptive_avg_pool_backward", boxed_op_backward<PoolMode::kAvg, true>);
+  m.impl("adaptive_max_pool", boxed_op<PoolMode::kMax, true>);
+  m.impl("adaptive_max_pool_backward", boxed_op_backward<PoolMode::kMax, true>);
 }
 
 }  // namespace
@@ -194,8 +247,22 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
 template <>
 void under_aten<Pool>(torch::stable::detail::StableLibrary& library, const char* key) {
   if (std::strcmp(key, "CPU")) return;  // there are no CUDA kernels
-  library.impl("avg_pool2d", boxed_forward);
-  library.impl("avg_pool2d_backward", boxed_backward);
+  library.impl("avg_pool2d", boxed_forward<PoolMode::kAvg, false, 2>);
+  library.impl("avg_pool2d_backward", boxed_backward<PoolMode::kAvg, false, 2>);
+  library.impl("avg_pool3d", boxed_forward<PoolMode::kAvg, false, 3>);
+  library.impl("avg_pool3d_backward", boxed_backward<PoolMode::kAvg, false, 3>);
+  library.impl("max_pool2d_with_indices", boxed_forward<PoolMode::kMax, false, 2>);
+  library.impl("max_pool2d_with_indices_backward", boxed_backward<PoolMode::kMax, false, 2>);
+  library.impl("max_pool3d_with_indices", boxed_forward<PoolMode::kMax, false, 3>);
+  library.impl("max_pool3d_with_indices_backward", boxed_backward<PoolMode::kMax, false, 3>);
+  library.impl("_adaptive_avg_pool2d", boxed_forward<PoolMode::kAvg, true, 2>);
+  library.impl("_adaptive_avg_pool2d_backward", boxed_backward<PoolMode::kAvg, true, 2>);
+  library.impl("_adaptive_avg_pool3d", boxed_forward<PoolMode::kAvg, true, 3>);
+  library.impl("_adaptive_avg_pool3d_backward", boxed_backward<PoolMode::kAvg, true, 3>);
+  library.impl("adaptive_max_pool2d", boxed_forward<PoolMode::kMax, true, 2>);
+  library.impl("adaptive_max_pool2d_backward", boxed_backward<PoolMode::kMax, true, 2>);
+  library.impl("adaptive_max_pool3d", boxed_forward<PoolMode::kMax, true, 3>);
+  library.impl("adaptive_max_pool3d_backward", boxed_backward<PoolMode::kMax, true, 3>);
 }
 
 }  // namespace fastconv::binding

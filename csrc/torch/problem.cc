@@ -7,24 +7,6 @@ namespace {
 
 constexpr int64_t kMostStep = 999'999'999;  // what the text form has digits for
 
-/// One number for every axis, or one per axis.
-bool expand(Ints* list, int64_t spatial, int64_t least) {
-  if (list->count == 1)
-    for (int64_t i = 1; i < spatial; ++i) list->values[i] = list->values[0];
-  else if (list->count != spatial) return false;
-  list->count = spatial;
-  for (int64_t i = 0; i < spatial; ++i)
-    if (list->values[i] < least) return false;
-  return true;
-}
-
-/// The last `spatial` of the three axes (depth, height, width) that a record names.
-void spread(const int64_t* from, int64_t spatial, int64_t* depth, int64_t* height, int64_t* width) {
-  *width = from[spatial - 1];
-  if (spatial > 1) *height = from[spatial - 2];
-  if (spatial > 2) *depth = from[spatial - 3];
-}
-
 /// torch's walk over the axes from the innermost out: strides must not fall, and a trivial channel axis or an
 /// [N,1,1,1] tensor reads as contiguous.
 bool strides_like_channels_last(const int64_t* sizes, const int64_t* strides, int64_t dim) {
@@ -86,6 +68,22 @@ bool result_is_channels_last(const Shape& input, const Shape& weight, DType dtyp
 }
 
 }  // namespace
+
+bool expand(Ints* list, int64_t spatial, int64_t least) {
+  if (list->count == 1)
+    for (int64_t i = 1; i < spatial; ++i) list->values[i] = list->values[0];
+  else if (list->count != spatial) return false;
+  list->count = spatial;
+  for (int64_t i = 0; i < spatial; ++i)
+    if (list->values[i] < least) return false;
+  return true;
+}
+
+void spread(const int64_t* from, int64_t spatial, int64_t* depth, int64_t* height, int64_t* width) {
+  *width = from[spatial - 1];
+  if (spatial > 1) *height = from[spatial - 2];
+  if (spatial > 2) *depth = from[spatial - 3];
+}
 
 Shape shape_of(const Tensor& tensor) {
   return {tensor.dim(), tensor.sizes(), tensor.strides(), tensor.dtype(), tensor.device()};

@@ -27,6 +27,11 @@ Shape shape_of(const Tensor& tensor);
 Ints sizes_of(const Shape& shape);
 bool has_sizes(const Shape& shape, const Ints& sizes);
 
+/// One number for every axis, or one per axis, each at least `least`: one per axis afterwards, false for other lists.
+bool expand(Ints* list, int64_t spatial, int64_t least);
+/// The last `spatial` of the three axes (depth, height, width) that a record names.
+void spread(const int64_t* from, int64_t spatial, int64_t* depth, int64_t* height, int64_t* width);
+
 /// What a convolution of aten asks for: `problem` has the roles of fprop, so that a transposed convolution's input is
 /// the problem's y and its direction dgrad. The activations' layouts are left to the caller.
 struct Call {

@@ -21,7 +21,7 @@ from fastconv.families.record import Family
 from fastconv.tensors import drawn, in_layout
 from fastconv.testing import tolerance
 
-__all__ = ["enabled_inference", "of_family", "part_of", "parts"]
+__all__ = ["enabled_inference", "field_of", "of_family", "part_of", "parts"]
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def _module(family: Family, o: Operands) -> tuple[torch.nn.Module, torch.Tensor]
     return _Forward(family, last).eval(), last["x"]
 
 
-def _field(family: Family, task: Task, regime: Regime) -> list[Peer]:
+def field_of(family: Family, task: Task, regime: Regime) -> list[Peer]:
     """Ours is torch's function enabled: a family without weights has nothing to lay out once."""
     formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -115,7 +115,7 @@ def of_family(family: Family) -> Part:
         torch_call=functools.partial(_torch_call, family),
         bound=tolerance.real,
         flops=lambda p, task: p.flops * (len(family.directions) if task == "step" else 1),
-        field=functools.partial(_field, family),
+        field=functools.partial(field_of, family),
         node=lambda o: f"no ONNX node is told of {family.name}",
         module=functools.partial(_module, family),
     )

@@ -18,8 +18,9 @@ from fastconv.problem_text import Problem
 __all__ = ["Call", "Family", "Kind", "Operand", "Shapes", "Side", "epilogue"]
 
 #: How an operand lies: an activation [N, channels, ...] dense in the problem's layout; a weight by
-#: strides of its own; one number of the sums' type for each channel of a side.
-Kind = Literal["activation", "weight", "channels"]
+#: strides of its own; one number of the sums' type for each channel of a side; whole numbers that lie
+#: as an activation and say which of its inputs each output was.
+Kind = Literal["activation", "weight", "channels", "index"]
 Side = Literal["x", "y"]
 Array = npt.NDArray[np.float64]
 Call = Callable[[], Tensor]
@@ -45,7 +46,7 @@ class Operand:
         if self.kind == "weight":
             return p.weight_extents
         extents = p.extents(self.side)
-        return extents if self.kind == "activation" else extents[1:2]
+        return extents[1:2] if self.kind == "channels" else extents
 
 
 def epilogue(side: Side) -> tuple[Operand, ...]:
@@ -95,6 +96,8 @@ class Family:
         shapes: its shape files.
         sets: its layer sets in ``fastconv/bench/sets``, by groups that ``--set`` knows.
         place: the lower, the earlier tuning measures a problem, where time may run out.
+        indexed: "i64" or "u8" where results of the problem have indices of that type, else "".
+        indices: the indices beside the result of ``indices(p, x)``.
     """
 
     name: str
@@ -109,25 +112,43 @@ class Family:
     shapes: Shapes
     sets: Mapping[str, tuple[str, ...]]
     place: Callable[[Any], int] = lambda p: 0
+    indexed: Callable[[Any], str] = lambda p: ""
+    indices: Callable[[Any, Array], Any] | None = None
 
     @property
     def directions(self) -> tuple[str, ...]:
         """In the order of the table."""
         return tuple(self.operands)
 
-    def inputs(self, direction: str) -> tuple[Operand, ...]:
-        """What every call of the direction reads."""
+    def inputs(self, direction: str, p: Problem | None = None) -> tuple[Operand, ...]:
+        """What every call of the direction reads; with a problem, its indices too."""
+        indexed = p is not None and self.indexed(p)
         return tuple(
-            each for each in self.operands[direction] if not each.written and not each.optional
+            each
+            for each in self.operands[direction]
+            if not each.written and (indexed if each.kind == "index" else not each.optional)
         )
 
     def output(self, direction: str) -> Operand:
         """What the direction writes."""
-        return next(each for each in self.operands[direction] if each.written)
+        return next(
+            each for each in self.operands[direction] if each.written and each.kind != "index"
+        )
+
+    def index_of(self, direction: str, p: Problem) -> Operand | None:
+        """The indices that a call of the direction writes where they are asked for."""
+        every = (each for each in self.operands[direction] if each.kind == "index" and each.written)
+        return next(every, None) if self.indexed(p) else None
+
+    def epilogue(self, direction: str) -> tuple[Operand, ...]:
+        """What the direction's sums may be scaled by, shifted by and added to."""
+        return tuple(
+            each for each in self.operands[direction] if each.optional and each.kind != "index"
+        )
 
     def has_epilogue(self, direction: str) -> bool:
         """Whether the direction's sums may be scaled, shifted, added to and activated."""
-        return any(each.optional for each in self.operands[direction])
+        return bool(self.epilogue(direction))
 
     def drawn(self) -> tuple[Operand, ...]:
         """What the directions read, each once: oracles and torch's calls are given all of it."""

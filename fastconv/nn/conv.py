@@ -18,7 +18,7 @@ from torch._jit_internal import is_scripting
 from torch.nn.modules.conv import _ConvNd
 
 from fastconv import _native
-from fastconv.functional import convolution
+from fastconv.functional.conv import convolution
 from fastconv.nn.conv_problem import direction_of as direction_of
 from fastconv.nn.conv_problem import problem_of as problem_of
 from fastconv.nn.leaf import pass_for_torchs

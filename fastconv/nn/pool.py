@@ -1,47 +1,334 @@
-"""torch's pooling layers, computed by fastconv."""
+"""torch's pooling layers, computed by fastconv: same constructors."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch._jit_internal import is_scripting
 
+from fastconv import functional
 from fastconv.families.pool import PoolProblem
-from fastconv.functional import avg_pool2d
 from fastconv.nn.leaf import pass_for_torchs
 from fastconv.ops.layout import strides_like_channels_last
 from fastconv.tensors import DTYPES, layout_of
 
-__all__ = ["OURS", "AvgPool2d", "direction_of", "problem_of"]
+__all__ = [
+    "OURS",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "direction_of",
+    "problem_of",
+]
 
 
-class AvgPool2d(torch.nn.AvgPool2d):
-    """`torch.nn.AvgPool2d` on fastconv's kernels: same constructor."""
+#: torch's own functions, which alone a script compiles.
+F: Any = torch.nn.functional
+
+
+class _Leaf:
+    """What keeps FX from looking into a layer."""
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         self = super().__new__(cls)
-        pass_for_torchs(self)
+        pass_for_torchs(self)  # type: ignore[arg-type]
         return self
 
+
+class AvgPool1d(_Leaf, torch.nn.AvgPool1d):
+    """`torch.nn.AvgPool1d`: `fastconv.functional.avg_pool1d`."""
+
     def forward(self, input: Tensor) -> Tensor:
-        """input [N, C, H, W] or [C, H, W] -> [N, C, P, Q] or [C, P, Q]."""
+        if is_scripting():
+            return F.avg_pool1d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.ceil_mode,
+                self.count_include_pad,
+            )
+        else:
+            return functional.avg_pool1d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.ceil_mode,
+                self.count_include_pad,
+            )
+
+
+class AvgPool2d(_Leaf, torch.nn.AvgPool2d):
+    """`torch.nn.AvgPool2d`: `fastconv.functional.avg_pool2d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
             return F.avg_pool2d(
-                input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
-                self.count_include_pad, self.divisor_override,
-            )  # fmt: skip
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.ceil_mode,
+                self.count_include_pad,
+                self.divisor_override,
+            )
         else:
-            return avg_pool2d(
-                input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
-                self.count_include_pad, self.divisor_override,
-            )  # fmt: skip
+            return functional.avg_pool2d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.ceil_mode,
+                self.count_include_pad,
+                self.divisor_override,
+            )
+
+
+class AvgPool3d(_Leaf, torch.nn.AvgPool3d):
+    """`torch.nn.AvgPool3d`: `fastconv.functional.avg_pool3d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():
+            return F.avg_pool3d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.ceil_mode,
+                self.count_include_pad,
+                self.divisor_override,
+            )
+        else:
+            return functional.avg_pool3d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.ceil_mode,
+                self.count_include_pad,
+                self.divisor_override,
+            )
+
+
+class MaxPool1d(_Leaf, torch.nn.MaxPool1d):
+    """`torch.nn.MaxPool1d`: `fastconv.functional.max_pool1d`."""
+
+    def forward(self, input: Tensor):
+        if is_scripting():
+            return F.max_pool1d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                ceil_mode=self.ceil_mode,
+                return_indices=self.return_indices,
+            )
+        else:
+            return functional.max_pool1d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                ceil_mode=self.ceil_mode,
+                return_indices=self.return_indices,
+            )
+
+
+class MaxPool2d(_Leaf, torch.nn.MaxPool2d):
+    """`torch.nn.MaxPool2d`: `fastconv.functional.max_pool2d`."""
+
+    def forward(self, input: Tensor):
+        if is_scripting():
+            return F.max_pool2d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                ceil_mode=self.ceil_mode,
+                return_indices=self.return_indices,
+            )
+        else:
+            return functional.max_pool2d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                ceil_mode=self.ceil_mode,
+                return_indices=self.return_indices,
+            )
+
+
+class MaxPool3d(_Leaf, torch.nn.MaxPool3d):
+    """`torch.nn.MaxPool3d`: `fastconv.functional.max_pool3d`."""
+
+    def forward(self, input: Tensor):
+        if is_scripting():
+            return F.max_pool3d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                ceil_mode=self.ceil_mode,
+                return_indices=self.return_indices,
+            )
+        else:
+            return functional.max_pool3d(
+                input,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                ceil_mode=self.ceil_mode,
+                return_indices=self.return_indices,
+            )
+
+
+class AdaptiveAvgPool1d(_Leaf, torch.nn.AdaptiveAvgPool1d):
+    """`torch.nn.AdaptiveAvgPool1d`: `fastconv.functional.adaptive_avg_pool1d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():
+            return F.adaptive_avg_pool1d(input, self.output_size)
+        else:
+            return functional.adaptive_avg_pool1d(input, self.output_size)
+
+
+class AdaptiveAvgPool2d(_Leaf, torch.nn.AdaptiveAvgPool2d):
+    """`torch.nn.AdaptiveAvgPool2d`: `fastconv.functional.adaptive_avg_pool2d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():
+            return F.adaptive_avg_pool2d(input, self.output_size)
+        else:
+            return functional.adaptive_avg_pool2d(input, self.output_size)
+
+
+class AdaptiveAvgPool3d(_Leaf, torch.nn.AdaptiveAvgPool3d):
+    """`torch.nn.AdaptiveAvgPool3d`: `fastconv.functional.adaptive_avg_pool3d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():
+            return F.adaptive_avg_pool3d(input, self.output_size)
+        else:
+            return functional.adaptive_avg_pool3d(input, self.output_size)
+
+
+class AdaptiveMaxPool1d(_Leaf, torch.nn.AdaptiveMaxPool1d):
+    """`torch.nn.AdaptiveMaxPool1d`: `fastconv.functional.adaptive_max_pool1d`."""
+
+    def forward(self, input: Tensor):
+        if is_scripting():
+            return F.adaptive_max_pool1d(
+                input, self.output_size, return_indices=self.return_indices
+            )
+        else:
+            return functional.adaptive_max_pool1d(
+                input, self.output_size, return_indices=self.return_indices
+            )
+
+
+class AdaptiveMaxPool2d(_Leaf, torch.nn.AdaptiveMaxPool2d):
+    """`torch.nn.AdaptiveMaxPool2d`: `fastconv.functional.adaptive_max_pool2d`."""
+
+    def forward(self, input: Tensor):
+        if is_scripting():
+            return F.adaptive_max_pool2d(
+                input, self.output_size, return_indices=self.return_indices
+            )
+        else:
+            return functional.adaptive_max_pool2d(
+                input, self.output_size, return_indices=self.return_indices
+            )
+
+
+class AdaptiveMaxPool3d(_Leaf, torch.nn.AdaptiveMaxPool3d):
+    """`torch.nn.AdaptiveMaxPool3d`: `fastconv.functional.adaptive_max_pool3d`."""
+
+    def forward(self, input: Tensor):
+        if is_scripting():
+            return F.adaptive_max_pool3d(
+                input, self.output_size, return_indices=self.return_indices
+            )
+        else:
+            return functional.adaptive_max_pool3d(
+                input, self.output_size, return_indices=self.return_indices
+            )
+
+
+class LPPool1d(_Leaf, torch.nn.LPPool1d):
+    """`torch.nn.LPPool1d`: `fastconv.functional.lp_pool1d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():
+            return F.lp_pool1d(input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+        else:
+            return functional.lp_pool1d(
+                input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode
+            )
+
+
+class LPPool2d(_Leaf, torch.nn.LPPool2d):
+    """`torch.nn.LPPool2d`: `fastconv.functional.lp_pool2d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():
+            return F.lp_pool2d(input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+        else:
+            return functional.lp_pool2d(
+                input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode
+            )
+
+
+class LPPool3d(_Leaf, torch.nn.LPPool3d):
+    """`torch.nn.LPPool3d`: `fastconv.functional.lp_pool3d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if is_scripting():
+            return F.lp_pool3d(input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+        else:
+            return functional.lp_pool3d(
+                input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode
+            )
 
 
 #: Ours for each of torch's.
-OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {torch.nn.AvgPool2d: AvgPool2d}
+OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
+    torch.nn.AvgPool1d: AvgPool1d,
+    torch.nn.AvgPool2d: AvgPool2d,
+    torch.nn.AvgPool3d: AvgPool3d,
+    torch.nn.MaxPool1d: MaxPool1d,
+    torch.nn.MaxPool2d: MaxPool2d,
+    torch.nn.MaxPool3d: MaxPool3d,
+    torch.nn.AdaptiveAvgPool1d: AdaptiveAvgPool1d,
+    torch.nn.AdaptiveAvgPool2d: AdaptiveAvgPool2d,
+    torch.nn.AdaptiveAvgPool3d: AdaptiveAvgPool3d,
+    torch.nn.AdaptiveMaxPool1d: AdaptiveMaxPool1d,
+    torch.nn.AdaptiveMaxPool2d: AdaptiveMaxPool2d,
+    torch.nn.AdaptiveMaxPool3d: AdaptiveMaxPool3d,
+    torch.nn.LPPool1d: LPPool1d,
+    torch.nn.LPPool2d: LPPool2d,
+    torch.nn.LPPool3d: LPPool3d,
+}
 
 
 def direction_of(layer: Any) -> str:
@@ -49,25 +336,54 @@ def direction_of(layer: Any) -> str:
     return "fprop"
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+def _triple(value: Any, axes: int, rest: int) -> list[int]:
+    """A number for each of three axes, of one for all or one each of the last."""
+    given = list(value) if isinstance(value, (tuple, list)) else [value] * axes
+    return [rest] * (3 - axes) + given
 
 
-def problem_of(layer: Any, x: Tensor, y: Tensor) -> PoolProblem | None:
-    """The problem of an `AvgPool2d` called with ``x`` [N,C,H,W], giving ``y``; None for other dtypes
-    and for an image without a batch.
+def problem_of(layer: Any, x: Tensor, y: Any) -> PoolProblem | None:
+    """The problem of a pool called with ``x`` [N, C, ...], giving ``y``; None for other dtypes, for an
+    image without a batch, and for the norm of a window, which is a mean of other numbers.
     """
-    if x.dtype not in DTYPES or x.dim() != 4:
+    y = y[0] if isinstance(y, tuple) else y
+    axes = x.dim() - 2
+    if (
+        x.dtype not in DTYPES
+        or not type(layer).__name__.endswith(f"Pool{axes}d")
+        or "LP" in type(layer).__name__
+    ):
         return None
-    (r, s), (stride_h, stride_w), (pad_h, pad_w) = map(
-        _pair, (layer.kernel_size, layer.stride, layer.padding)
+    adaptive, mode = (
+        hasattr(layer, "output_size"),
+        "max" if hasattr(layer, "return_indices") else "avg",
     )
-    last = strides_like_channels_last(x.shape, x.stride())
-    out = "nhwc" if last else "nchw"
-    either = x.is_contiguous(memory_format=torch.channels_last)
+    keeps = axes == 2 or (axes == 3 and mode == "max" and not adaptive)
+    last = keeps and strides_like_channels_last(x.shape, x.stride())
+    either = last and x.is_contiguous(
+        memory_format=torch.channels_last if axes == 2 else torch.channels_last_3d
+    )
+    values: dict[str, Any] = {"N": x.shape[0], "C": x.shape[1], "mode": mode, "adaptive": adaptive}
+    for letters, t in (("DHW", x), ("ZPQ", y)):
+        values |= dict(zip(letters, _sizes(t), strict=True))
+    if not adaptive:
+        for name, rest, given in (
+            ("TRS", 1, layer.kernel_size),
+            ("stride", 1, layer.stride),
+            ("pad", 0, layer.padding),
+            ("dilation", 1, getattr(layer, "dilation", 1)),
+        ):
+            names = name if name == "TRS" else [f"{name}_{axis}" for axis in "dhw"]
+            values |= dict(zip(names, _triple(given, axes, rest), strict=True))
+    if mode == "avg" and not adaptive:
+        values["count_include_pad"] = layer.count_include_pad
+        values["divisor"] = getattr(layer, "divisor_override", None) or 0
     return PoolProblem(
-        N=x.shape[0], C=x.shape[1], H=x.shape[2], W=x.shape[3], R=r, S=s, P=y.shape[2], Q=y.shape[3],
-        stride_h=stride_h, stride_w=stride_w, pad_h=pad_h, pad_w=pad_w, mode="avg",
-        count_include_pad=layer.count_include_pad, divisor=layer.divisor_override or 0,
-        dtype=DTYPES[x.dtype], x_layout="nhwc" if either and last else layout_of(x), y_layout=out,
+        **values, dtype=DTYPES[x.dtype],
+        x_layout="nhwc" if either else layout_of(x), y_layout="nhwc" if last else "nchw",
     )  # fmt: skip
+
+
+def _sizes(t: Tensor) -> list[int]:
+    """The last three extents, of fewer spatial axes with ones before them."""
+    return [1] * (5 - t.dim()) + list(t.shape[2:])

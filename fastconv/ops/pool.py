@@ -1,231 +1,228 @@
-"""Average pooling: the ops' fakes and registered autograd, and the function that every caller takes.
+"""Pooling: the ops' schemas, fakes, registered autograd and meaning in aten's terms.
 
-Letters: input [N, C, H, W] or [C, H, W], window R x S, output [N, C, P, Q]. Pooling is linear: the
-derivative of each direction is the other, and a batch of inputs is a larger batch.
+Letters: input [N, C, ...] of two or three spatial axes, output [N, C, ...]. ``arguments`` are what an op takes
+between its tensors and its last words: kernel_size, stride, padding, then for a mean ceil_mode,
+count_include_pad and divisor_override, for a maximum dilation and ceil_mode; of adaptive windows
+output_size alone. Lists have a number an axis.
+
+A mean is linear: the derivative of each direction is the other. So is a maximum once its indices
+are known: the derivative of its gradient picks by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch._decomp import decomposition_table, meta_table
-from torch.autograd import Function
 
 from fastconv import _native
 from fastconv.ops.fake import register_fake
 from fastconv.ops.layout import dense_strides, strides_like_channels_last
-from fastconv.ops.watch import FUNCTION, OP, SHORT, way_of
-from fastconv.tensors import is_int
 
-__all__ = ["avg_pool2d"]
+__all__ = ["KINDS", "Kind", "channels_last_of", "picked"]
 
-Ints = int | Sequence[int]
-
-
-class Pooling(NamedTuple):
-    """The arguments after the input, as `torch.nn.functional.avg_pool2d` has them."""
-
-    kernel_size: Any
-    stride: Any = None
-    padding: Any = 0
-    ceil_mode: bool = False
-    count_include_pad: bool = True
-    divisor_override: int | None = None
-
-    def listed(self) -> Pooling:
-        """As ops take it: numbers in lists, no stride as an empty one.
-
-        Raises:
-            TypeError: for what torch takes for no number, or list of numbers, of a window.
-        """
-
-        def numbers(value: Any) -> list[Any]:
-            given = list(value) if isinstance(value, (tuple, list)) else [value]
-            if not all(map(is_int, given)):
-                raise TypeError(f"not numbers of a window: {value!r}")
-            return given
-
-        stride = [] if self.stride is None else numbers(self.stride)
-        return self._replace(
-            kernel_size=numbers(self.kernel_size), stride=stride, padding=numbers(self.padding)
-        )
-
-
-_OPTIONS = (
-    "SymInt[2] kernel_size, SymInt[2] stride=[], SymInt[2] padding=0, bool ceil_mode=False, "
-    'bool count_include_pad=True, SymInt? divisor_override=None, str kernel_name=""'
+Sizes = Sequence[int]
+_WINDOWS = "SymInt[] kernel_size, SymInt[] stride"
+_MEAN = (
+    f"{_WINDOWS}=[], SymInt[] padding=[], bool ceil_mode=False, bool count_include_pad=True, "
+    "SymInt? divisor_override=None"
 )
-SCHEMAS = {
-    "avg_pool2d": f"(Tensor input, {_OPTIONS}) -> Tensor",
-    "avg_pool2d_backward": f"(Tensor grad, Tensor input, {_OPTIONS}) -> Tensor",
+_MAXIMUM = f"{_WINDOWS}, SymInt[] padding, SymInt[] dilation, bool ceil_mode"
+_ADAPTIVE = "SymInt[] output_size"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """An op of pooling, `torch.ops.fastconv.<name>`, and ``<name>_backward``.
+
+    Attributes:
+        parameters: of its `arguments`, as a schema has them.
+        count: how many there are.
+        indexed: whether it returns indices too.
+        word: a parameter after the arguments, beside the kernel's name.
+    """
+
+    name: str
+    parameters: str
+    count: int
+    indexed: bool
+    word: str = ""
+
+    @property
+    def schemas(self) -> dict[str, str]:
+        """Of both ops."""
+        index, result = ("Tensor index, ", "(Tensor, Tensor)") if self.indexed else ("", "Tensor")
+        rest, last = f"{index}SymInt[] input_size, bool channels_last", 'str kernel_name=""'
+        windows = "" if self.is_adaptive else f"{self.parameters}, "
+        return {
+            self.name: f"(Tensor input, {self.parameters}, {self.word}{last}) -> {result}",
+            f"{self.name}_backward": f"(Tensor grad, {rest}, {windows}{last}) -> Tensor",
+        }
+
+    @property
+    def is_adaptive(self) -> bool:
+        return self.name.startswith("adaptive")
+
+    def aten(self, axes: int) -> Any:
+        """torch's op of so many spatial axes."""
+        name = f"{self.name}{axes}d" + ("_with_indices" if self.name == "max_pool" else "")
+        return getattr(torch.ops.aten, "_" + name if name.startswith("adaptive_avg") else name)
+
+    def aten_backward(self, axes: int) -> Any:
+        return getattr(torch.ops.aten, f"{self.aten(axes).__name__}_backward")
+
+    def forward(self, x: Tensor, arguments: tuple[Any, ...], *words: str) -> Any:
+        """The op on `arguments`."""
+        return getattr(torch.ops.fastconv, self.name)(x, *arguments, *words)
+
+    def backward(
+        self, dy: Tensor, index: Tensor | None, sizes: Sizes, last: bool, arguments: tuple[Any, ...]
+    ) -> Tensor:
+        """The gradient of an input of those sizes, in that format."""
+        op = getattr(torch.ops.fastconv, f"{self.name}_backward")
+        tensors = (dy,) if index is None else (dy, index)
+        gradient: Tensor = op(*tensors, sizes, last, *(() if self.is_adaptive else arguments))
+        return gradient
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("avg_pool", _MEAN, 6, False),
+        Kind("max_pool", _MAXIMUM, 5, True, 'str index="i64", '),
+        Kind("adaptive_avg_pool", _ADAPTIVE, 1, False),
+        Kind("adaptive_max_pool", _ADAPTIVE, 1, True),
+    )
 }
+SCHEMAS = {name: schema for kind in KINDS.values() for name, schema in kind.schemas.items()}
+
+
+def channels_last_of(kind: Kind, x: Tensor) -> bool:
+    """torch's memory format of every result: of its pools of three axes the fixed maximum alone
+    keeps channels last.
+    """
+    keeps = x.dim() == 4 or kind.name == "max_pool"
+    return keeps and strides_like_channels_last(x.shape, x.stride())
+
+
+def _flat(index: Tensor, sizes: Sizes, arguments: tuple[Any, ...]) -> Tensor:
+    """Indices of one byte, places in windows, as torch's: places in the image."""
+    window, stride, padding, dilation = arguments[:4]
+    stride = stride or window
+    places, flat = index.long(), torch.zeros_like(index, dtype=torch.long)
+    for axis in reversed(range(len(window))):
+        outputs = torch.arange(index.shape[2 + axis], device=index.device) * stride[axis]
+        outputs = outputs.reshape(-1, *(1,) * (len(window) - 1 - axis)) - padding[axis]
+        inner = 1
+        for size in sizes[3 + axis :]:
+            inner *= size
+        flat = flat + (outputs + places % window[axis] * dilation[axis]) * inner
+        places = places // window[axis]
+    return flat
+
+
+def picked(t: Tensor, index: Tensor, arguments: tuple[Any, ...]) -> Tensor:
+    """Of ``t``, as the input is, the elements at the indices."""
+    flat = _flat(index, t.shape, arguments) if index.dtype == torch.uint8 else index
+    found = t.flatten(2).gather(2, flat.flatten(2)).reshape(index.shape)
+    return torch.empty_like(index, dtype=t.dtype).copy_(found) if index.dim() else found
+
+
+def _of_torch(kind: Kind, x: Tensor, *given: Any) -> Any:
+    """By torch's kernel; it has no indices of one byte."""
+    arguments, words = given[: kind.count], given[kind.count :]
+    if kind.word and words and words[0] == "u8":
+        raise RuntimeError("fastconv: indices of one byte are the native kernels' alone")
+    return kind.aten(x.dim() - 2)(x, *arguments)
+
+
+def _backward_of_torch(kind: Kind, dy: Tensor, *given: Any) -> Tensor:
+    index = given[:1] if kind.indexed else ()
+    sizes, last, *rest = given[len(index) :]
+    x = dy.new_empty_strided(sizes, dense_strides(sizes, last))
+    arguments = () if kind.is_adaptive else rest[: kind.count]
+    gradient: Tensor = kind.aten_backward(dy.dim() - 2)(dy, x, *arguments, *index)
+    return gradient
+
+
+def _fake(kind: Kind, x: Tensor, *given: Any) -> Any:
+    arguments, words = given[: kind.count], given[kind.count :]
+    like = kind.aten(x.dim() - 2)(torch.empty_like(x, device="meta"), *arguments)
+    sizes = (like[0] if kind.indexed else like).shape
+    strides = dense_strides(sizes, channels_last_of(kind, x))
+    y = x.new_empty_strided(sizes, strides)
+    if not kind.indexed:
+        return y
+    asked = words[0] if kind.word and words else "i64"
+    if asked == "none":
+        return y, x.new_empty(0, dtype=torch.int64)
+    dtype = torch.uint8 if asked == "u8" else torch.int64
+    return y, x.new_empty_strided(sizes, strides, dtype=dtype)
+
+
+def _fake_backward(kind: Kind, dy: Tensor, *given: Any) -> Tensor:
+    sizes, last = given[1:3] if kind.indexed else given[:2]
+    return dy.new_empty_strided(sizes, dense_strides(sizes, last))
+
+
+def _setup(kind: Kind, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    x = inputs[0]
+    ctx.arguments, ctx.given = inputs[1 : 1 + kind.count], len(inputs)
+    ctx.sizes, ctx.last = x.shape, channels_last_of(kind, x)
+    if kind.indexed:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+
+def _derivative(kind: Kind, ctx: Any, dy: Tensor, *_: Any) -> tuple[Any, ...]:
+    index = ctx.saved_tensors[0] if kind.indexed else None
+    dx = kind.backward(dy, index, ctx.sizes, ctx.last, ctx.arguments)
+    return (dx, *(None,) * (ctx.given - 1))
+
+
+def _setup_backward(kind: Kind, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.given = len(inputs)
+    rest = inputs[2 + kind.indexed + 1 :]
+    ctx.arguments = (inputs[0].shape[2:],) if kind.is_adaptive else rest[: kind.count]
+    if kind.indexed:
+        ctx.save_for_backward(inputs[1])
+
+
+def _derivative_backward(kind: Kind, ctx: Any, ddx: Tensor) -> tuple[Any, ...]:
+    own = (None,) * (ctx.given - 1)
+    if kind.indexed:
+        return (picked(ddx, ctx.saved_tensors[0], ctx.arguments), *own)
+    return (kind.forward(ddx, ctx.arguments), *own)
+
+
 _library = torch.library.Library("fastconv", "FRAGMENT")
 
 
-def _of_torch(x: Tensor, *arguments: Any) -> Tensor:
-    return torch.ops.aten.avg_pool2d(x, *arguments[:6])  # type: ignore[no-any-return]
+def _register(kind: Kind) -> None:
+    of = functools.partial
+    for name, function, fake, derivative, setup in (
+        (kind.name, _of_torch, _fake, _derivative, _setup),
+        (f"{kind.name}_backward", _backward_of_torch, _fake_backward, _derivative_backward,
+         _setup_backward),
+    ):  # fmt: skip
+        torchs = of(function, kind)
+        if _native.lib is None:
+            _library.define(name + SCHEMAS[name])
+            _library.impl(name, torchs, "CPU")
+        _library.impl(name, torchs, "CUDA")  # there are no kernels of ours
+        register_fake(name, functools.wraps(fake)(of(fake, kind)))
+        torch.library.register_autograd(
+            f"fastconv::{name}", of(derivative, kind), setup_context=of(setup, kind)
+        )
+        op = getattr(torch.ops.fastconv, name).default
+        decomposition_table[op] = torchs
+        meta_table[op] = of(fake, kind)
 
 
-def _backward_of_torch(dy: Tensor, x: Tensor, *arguments: Any) -> Tensor:
-    kernel_size, stride, *rest = Pooling(*arguments[:6])
-    return torch.ops.aten.avg_pool2d_backward(dy, x, kernel_size, stride, *rest)  # type: ignore[no-any-return]
-
-
-_TORCHS: dict[str, Callable[..., Tensor]] = {
-    "avg_pool2d": _of_torch,
-    "avg_pool2d_backward": _backward_of_torch,
-}
-for _name, _function in _TORCHS.items():
-    if _native.lib is None:
-        _library.define(_name + SCHEMAS[_name])
-        _library.impl(_name, _function, "CPU")
-    _library.impl(_name, _function, "CUDA")  # there are no kernels of ours
-
-_op: Any = torch.ops.fastconv.avg_pool2d
-_op_backward: Any = torch.ops.fastconv.avg_pool2d_backward
-
-
-def _fake(x: Tensor, *arguments: Any) -> Tensor:
-    like = torch.ops.aten.avg_pool2d(torch.empty_like(x, device="meta"), *arguments[:6])
-    last = strides_like_channels_last(x.shape, x.stride())
-    return x.new_empty_strided(like.shape, dense_strides(like.shape, last))
-
-
-def _fake_backward(dy: Tensor, x: Tensor, *_: Any) -> Tensor:
-    last = strides_like_channels_last(x.shape, x.stride())
-    return x.new_empty_strided(x.shape, dense_strides(x.shape, last))
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.pooling = inputs[1:7]
-    ctx.save_for_backward(inputs[0])
-
-
-def _derivative(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    return (_op_backward(dy, *ctx.saved_tensors, *ctx.pooling), *(None,) * 7)
-
-
-def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.pooling = inputs[2:8]
-
-
-def _derivative_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
-    return (_op(ddx, *ctx.pooling), *(None,) * 8)
-
-
-def _register() -> None:
-    library = torch.library
-    register_fake("avg_pool2d", _fake)
-    register_fake("avg_pool2d_backward", _fake_backward)
-    library.register_autograd("fastconv::avg_pool2d", _derivative, setup_context=_setup)
-    library.register_autograd(
-        "fastconv::avg_pool2d_backward", _derivative_backward, setup_context=_setup_backward
-    )
-    decomposition_table[_op.default] = _of_torch
-    meta_table[_op.default] = _fake
-
-
-_register()
-
-
-class _AvgPool(Function):
-    @staticmethod
-    def forward(x: Tensor, pooling: Pooling) -> Tensor:
-        return _op(x, *pooling)  # type: ignore[no-any-return]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.pooling = inputs
-        ctx.save_for_backward(x)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        return _apply_backward(dy, *ctx.saved_tensors, ctx.pooling), None
-
-    @staticmethod
-    def jvp(ctx: Any, dx: Tensor, *_: None) -> Tensor:
-        return _apply(dx, ctx.pooling)
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], x: Tensor, pooling: Pooling
-    ) -> tuple[Tensor, int]:
-        assert in_dims[0] is not None
-        folded = _apply(x.movedim(in_dims[0], 0).flatten(0, 1), pooling)
-        return folded.unflatten(0, (info.batch_size, -1)), 0
-
-
-class _AvgPoolBackward(Function):
-    @staticmethod
-    def forward(dy: Tensor, x: Tensor, pooling: Pooling) -> Tensor:
-        return _op_backward(dy, x, *pooling)  # type: ignore[no-any-return]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, x, ctx.pooling = inputs
-        ctx.save_for_forward(x)
-
-    @staticmethod
-    def backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
-        return _apply(ddx, ctx.pooling), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, dy: Tensor | None, *_: Any) -> Tensor:
-        (x,) = ctx.saved_tensors
-        if dy is None:
-            return torch.zeros_like(x)
-        return _apply_backward(dy, x, ctx.pooling)
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], dy: Tensor, x: Tensor, pooling: Pooling
-    ) -> tuple[Tensor, int]:
-        def folded(t: Tensor, dim: int | None) -> Tensor:
-            t = t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
-            return t.flatten(0, 1)
-
-        dx = _apply_backward(folded(dy, in_dims[0]), folded(x, in_dims[1]), pooling)
-        return dx.unflatten(0, (info.batch_size, -1)), 0
-
-
-_apply: Callable[..., Tensor] = _AvgPool.apply
-_apply_backward: Callable[..., Tensor] = _AvgPoolBackward.apply
-
-
-def avg_pool2d(
-    input: Tensor,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Ints = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """As `torch.nn.functional.avg_pool2d`: input [N, C, H, W] or [C, H, W], window `kernel_size`.
-
-    Kernels exist for float32 on the CPU; what else torch takes, torch computes. Raises what torch
-    raises for arguments that do not fit.
-    """
-    pooling = Pooling(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    way = way_of(input, input)
-    if (
-        way in (OP, FUNCTION, SHORT)
-        and input.dim() == 4
-        and input.layout == torch.strided
-        and (_native.serves(input) or way == OP)
-    ):
-        try:
-            listed = pooling.listed()
-            recorded = torch.is_grad_enabled() and input.requires_grad
-            if way == OP or (way == SHORT and not recorded):
-                return _op(input, *listed)  # type: ignore[no-any-return]
-            return _apply(input, listed)
-        except (RuntimeError, TypeError) as error:
-            if torch.compiler.is_compiling() or str(error).startswith("fastconv: "):
-                raise
-    # torch's own call raises torch's own error, or knows what we do not.
-    return F.avg_pool2d(input, *pooling)
+for _kind in KINDS.values():
+    _register(_kind)

@@ -77,7 +77,7 @@ def failure(kernel: Kernel, p: Problem, setting: Setting, seed: int = 0) -> str 
 
     given: dict[str, Any] = {
         each.name: inputs.store(data.values[each.name], each, p, offset, setting.krsc)
-        for each in family.inputs(direction)
+        for each in family.inputs(direction, p)
     }
     written = family.output(direction)
     guarded, given[written.name] = inputs.room(written, p, offset, setting.krsc)
@@ -88,15 +88,21 @@ def failure(kernel: Kernel, p: Problem, setting: Setting, seed: int = 0) -> str 
         given["activation"] = setting.activation
         given |= {
             each.name: inputs.store(values[each.name], each, p, offset)
-            for each in family.operands[direction]
-            if each.optional
+            for each in family.epilogue(direction)
         }
+    beside = family.index_of(direction, p) if setting.epilogue else None
+    if beside:
+        guarded_index, given[beside.name] = inputs.room(beside, p, setting.offset)
     if setting.packed and rows.packed_bytes(kernel.name, p.encode()):
         given["packed"] = rows.pack(kernel.name, p.encode(), given["w"])
     rows.run(kernel.name, p.encode(), **given)
     have = inputs.load(given[written.name], written, p)
     if not guarded.intact():
         return "wrote outside its output"
+    if beside:
+        wrong = _wrong_indices(p, inputs.load(given[beside.name], beside, p), data)
+        if wrong or not guarded_index.intact():
+            return wrong or "wrote outside its indices"
     depth = p.accumulation_depth(direction)
     if (
         setting.integers
@@ -114,11 +120,18 @@ def _epilogue(p: Problem, direction: str, integers: bool) -> dict[str, Array]:
     """Values of the direction's optional operands, exact in the types they are taken in."""
     random = np.random.default_rng(1)
     found = {}
-    for each in families.of(p).operands[direction]:
-        if each.optional:
-            dtype = p.dtype if each.kind != "channels" else "f32"
-            found[each.name] = inputs.draw(random, each.extents(p), dtype, integers)
+    for each in families.of(p).epilogue(direction):
+        dtype = p.dtype if each.kind != "channels" else "f32"
+        found[each.name] = inputs.draw(random, each.extents(p), dtype, integers)
     return found
+
+
+def _wrong_indices(p: Problem, have: npt.NDArray[Any], data: inputs.Operands) -> str | None:
+    wrong = np.argwhere(have != data.index)
+    if not len(wrong):
+        return None
+    at = tuple(int(i) for i in wrong[0])
+    return f"{len(wrong)} of {have.size} indices are wrong, first {at}: {have[at]}, not {data.index[at]}"
 
 
 def _describe(have: Array, want: Array, bound: tolerance.Tolerance) -> str | None:

@@ -19,6 +19,7 @@ NUMPY_DTYPE: dict[str, np.dtype[Any]] = {
     "f16": np.dtype("f2"),
     "bf16": np.dtype("u2"),
 }
+INDEX_DTYPE: dict[str, np.dtype[Any]] = {"i64": np.dtype("i8"), "u8": np.dtype("u1")}
 _GUARD = 256  # bytes on each side of an array, beyond the widest vector
 _SENTINEL = 0xA5
 
@@ -99,6 +100,9 @@ def store(
     """
     if operand.kind == "channels":
         return values.astype(wide(p))
+    if operand.kind == "index":
+        whole = values.astype(INDEX_DTYPE[families.of(p).indexed(p)])
+        return guarded_copy(to_layout(whole, p.layout(operand.side)))
     bits = to_bits(values, p.dtype)
     if operand.kind == "activation":
         return guarded_copy(to_layout(bits, p.layout(operand.side)), offset)
@@ -112,7 +116,9 @@ def room(
 ) -> tuple[Guarded, Array]:
     """Guarded memory for what a call writes, and the array that the call takes."""
     dtype = NUMPY_DTYPE[p.dtype]
-    if operand.kind == "activation":
+    if operand.kind == "index":
+        dtype = INDEX_DTYPE[families.of(p).indexed(p)]
+    if operand.kind in ("activation", "index"):
         guarded = Guarded(activation_shape(p, operand.side), dtype, offset)
         return guarded, guarded.array
     shape = operand.extents(p)
@@ -123,10 +129,10 @@ def room(
     return guarded, np.moveaxis(guarded.array, -1, 1)
 
 
-def load(array: Array, operand: Operand, p: Problem) -> npt.NDArray[np.float64]:
+def load(array: Array, operand: Operand, p: Problem) -> npt.NDArray[Any]:
     """What a call wrote, by the operand's extents, also where it left out axes of extent 1."""
-    values = from_bits(array, p.dtype)
-    if operand.kind == "activation":
+    values = array.astype(np.int64) if operand.kind == "index" else from_bits(array, p.dtype)
+    if operand.kind in ("activation", "index"):
         values = from_layout(values, p.layout(operand.side))
     return values.reshape(operand.extents(p))
 
@@ -162,9 +168,12 @@ def draw(
 
 def operands(p: Problem, integers: bool, seed: int = 0) -> Operands:
     """Integers in [-2, 2], or reals in [-1, 1] rounded to the problem's dtype."""
-    random = np.random.default_rng(seed)
-    drawn = families.of(p).drawn()
-    values = {each.name: draw(random, each.extents(p), p.dtype, integers) for each in drawn}
+    random, family = np.random.default_rng(seed), families.of(p)
+    values = {
+        each.name: draw(random, each.extents(p), p.dtype, integers) for each in family.drawn()
+    }
+    if family.indices and family.indexed(p):
+        values["index"] = family.indices(p, values["x"])
     return Operands(values, 2.0 if integers else 1.0)
 
 
@@ -172,5 +181,5 @@ def stored(p: Problem, direction: str, data: Operands) -> dict[str, Array]:
     """What a call of the direction takes of `data`, dense."""
     return {
         each.name: store(data.values[each.name], each, p)
-        for each in families.of(p).inputs(direction)
+        for each in families.of(p).inputs(direction, p)
     }

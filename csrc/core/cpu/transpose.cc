@@ -54,6 +54,7 @@ void transpose(const void* from, void* to, int64_t batch, int64_t rows, int64_t 
     return;
   }
   switch (element_size) {
+    case 1: return run(static_cast<const uint8_t*>(from), static_cast<uint8_t*>(to), batch, rows, columns);
     case 2: return run(static_cast<const uint16_t*>(from), static_cast<uint16_t*>(to), batch, rows, columns);
     case 4: return run_floats(static_cast<const float*>(from), static_cast<float*>(to), batch, rows, columns);
     default: return run(static_cast<const uint64_t*>(from), static_cast<uint64_t*>(to), batch, rows, columns);

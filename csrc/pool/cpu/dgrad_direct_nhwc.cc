@@ -1,60 +1,127 @@
-// dx[n,h,w,c] = sum of dy[n,p,q,c] / divisor over the outputs whose windows look at the input: each input gathers, so
-// that no two threads write one place.
+// dx[n,d,h,w,c] = sum over the outputs whose windows look at the input of dy[n,z,p,q,c] / divisor, or of dy where the
+// index says that the input was the maximum: each input gathers, so that no two threads write one place.
 //
-// The floor is the bytes of dy and dx. Work is cut by input rows of all images; vectors run over channels.
+// The floor is the bytes of dy, dx and the indices. Work is cut by input rows of all images, and by blocks of channels
+// where rows are few; vectors run over channels.
 
 #include "core/cpu/parallel.h"
-#include "core/cpu/simd.h"
-#include "pool/pool.h"
-#include "pool/window.h"
+#include "pool/cpu/gather.h"
 
 namespace fastconv {
 namespace {
 
+constexpr int kVectors = 4;
+
 const char* why_not(const PoolProblem& p) {
-  if (p.dtype != DType::kFloat32) return "takes float32 only";
-  if (!p.is_2d()) return "takes no depth axis";
+  if (const char* reason = why_not_vectors(p)) return reason;
   if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels_last only";
   return nullptr;
 }
 
-void run(const PoolProblem& p, const PoolArgs& args) {
-  const float* dy = static_cast<const float*>(args.dy);
-  float* dx = static_cast<float*>(args.out);
+/// One input pixel, and the outputs whose windows reach it.
+struct Pixel {
+  int64_t n, d, h, w;
+  PoolSpan zs, is, js;
+};
+
+/// What is found once a call: the outputs that reach each input of a row, and the row's part of what each output's mean
+/// divides by, as a factor.
+struct Room {
+  PoolSpan* spans;
+  float* parts;
+  Room(const PoolProblem& p, void* workspace) : spans(static_cast<PoolSpan*>(workspace)) {
+    parts = reinterpret_cast<float*>(spans + p.W);
+    for (int64_t w = 0; w < p.W; ++w) spans[w] = outputs_of(width_of(p), w);
+    for (int64_t q = 0; q < p.Q; ++q) parts[q] = 1 / static_cast<float>(counted(p, window_of(width_of(p), q)));
+  }
+};
+size_t workspace(const PoolProblem& p) {
+  return static_cast<size_t>(p.W) * sizeof(PoolSpan) + static_cast<size_t>(p.Q) * sizeof(float);
+}
+
+/// The tap by which output `o`, whose window reaches input `i`, looks at it, or -1; not of adaptive windows.
+FASTCONV_INLINE int64_t tap_at(const PoolAxis& a, int64_t o, int64_t i) {
+  const int64_t place = i + a.pad - o * a.stride;
+  if (a.dilation == 1) return place;
+  return place % a.dilation ? -1 : place / a.dilation;
+}
+
+/// kCount vectors of channels from `channel` on; a single one has `lanes` channels.
+template <int kCount, class T, class Gather>
+void gather(const PoolProblem& p, const PoolArgs& args, const Room& room, const Pixel& in, int64_t channel,
+            int64_t lanes) {
+  using Index = typename Gather::Index;
+  constexpr bool kIndexed = !std::is_same_v<Index, NoIndices>;
+  constexpr bool kInWindow = std::is_same_v<Index, uint8_t>;
+  const int64_t n = kCount > 1 ? kLanes : lanes;
   const PoolAxis depth = depth_of(p), height = height_of(p), width = width_of(p);
-  const PoolWindow front = window_of(depth, 0);
-  const int64_t rows = p.N * p.H;
-  const int64_t tasks = least(rows, num_threads());
-  parallel_for(tasks, [&](int64_t task) {
-    const Range mine = part_of(rows, tasks, task);
-    for (int64_t row = mine.begin; row < mine.end; ++row) {
-      const int64_t n = row / p.H;
-      const PoolSpan is = outputs_of(height, row % p.H);
-      for (int64_t w = 0; w < p.W; ++w) {
-        const PoolSpan js = outputs_of(width, w);
-        float* out = dx + (row * p.W + w) * p.C;
-        for (int64_t c = 0; c < p.C; c += kLanes) {
-          const int64_t lanes = least(kLanes, p.C - c);
-          Vec sum = zero();
-          for (int64_t i = is.begin; i < is.end; ++i) {
-            const PoolWindow h = window_of(height, i);
-            for (int64_t j = js.begin; j < js.end; ++j) {
-              const auto divisor = static_cast<float>(divisor_of(p, front, h, window_of(width, j)));
-              const float* from = dy + ((n * p.P + i) * p.Q + j) * p.C + c;
-              sum = sum + div(lanes == kLanes ? load(from) : load(from, lanes), broadcast(divisor));
-            }
-          }
-          if (lanes == kLanes) store(out + c, sum);
-          else store(out + c, sum, lanes);
+  const auto flat = static_cast<int32_t>((in.d * p.H + in.h) * p.W + in.w);
+  Vec sum[kCount];
+#pragma GCC unroll 4
+  for (int v = 0; v < kCount; ++v) sum[v] = zero();
+  for (int64_t z = in.zs.begin; z < in.zs.end; ++z)
+    for (int64_t i = in.is.begin; i < in.is.end; ++i) {
+      const int64_t t = kInWindow ? tap_at(depth, z, in.d) : 0, r = kInWindow ? tap_at(height, i, in.h) : 0;
+      if (t < 0 || r < 0) continue;
+      float rows = 1;
+      if constexpr (!kIndexed)
+        rows = p.divisor ? 1 / static_cast<float>(p.divisor)
+                         : 1 / static_cast<float>(counted(p, window_of(depth, z)) * counted(p, window_of(height, i)));
+      int64_t at = (((in.n * p.Z + z) * p.P + i) * p.Q + in.js.begin) * p.C + channel;
+      for (int64_t j = in.js.begin; j < in.js.end; ++j, at += p.C) {
+        const Vec part = broadcast(kIndexed ? 0 : rows * room.parts[j]);
+        int32_t place = flat;
+        if constexpr (kInWindow) {
+          const int64_t s = tap_at(width, j, in.w);
+          if (s < 0) continue;
+          place = static_cast<int32_t>((t * p.R + r) * p.S + s);
         }
+        const T* dy = static_cast<const T*>(args.dy) + at;
+        const Index* index = kIndexed ? static_cast<const Index*>(args.index) + at : nullptr;
+#pragma GCC unroll 4
+        for (int v = 0; v < kCount; ++v)
+          sum[v] =
+              sum[v] + Gather::of(load_lanes(dy + v * kLanes, n), part, index + (kIndexed ? v * kLanes : 0), place, n);
+      }
+    }
+  T* dx = static_cast<T*>(args.out) + (((in.n * p.D + in.d) * p.H + in.h) * p.W + in.w) * p.C + channel;
+#pragma GCC unroll 4
+  for (int v = 0; v < kCount; ++v) store_lanes(dx + v * kLanes, sum[v], n);
+}
+
+template <class T, class Gather>
+void run_as(const PoolProblem& p, const PoolArgs& args) {
+  constexpr int64_t kBlock = kVectors * kLanes;
+  const Room room(p, args.workspace);
+  const PoolAxis depth = depth_of(p), height = height_of(p);
+  const int64_t rows = p.N * p.D * p.H;
+  const int64_t blocks = rows < 4 * num_threads() ? divide_up(p.C, kBlock) : 1;
+  const int64_t block = divide_up(p.C, blocks * kBlock) * kBlock;
+  const int64_t tasks = least(rows * blocks, num_threads());
+  parallel_for(tasks, [&](int64_t task) {
+    const Range mine = part_of(rows * blocks, tasks, task);
+    for (int64_t part = mine.begin; part < mine.end; ++part) {
+      const int64_t row = part / blocks, begin = part % blocks * block, end = least(begin + block, p.C);
+      Pixel in{.n = row / (p.D * p.H), .d = row / p.H % p.D, .h = row % p.H, .w = 0, .zs = {}, .is = {}, .js = {}};
+      in.zs = outputs_of(depth, in.d);
+      in.is = outputs_of(height, in.h);
+      for (; in.w < p.W; ++in.w) {
+        in.js = room.spans[in.w];
+        int64_t c = begin;
+        for (; c + kBlock <= end; c += kBlock) gather<kVectors, T, Gather>(p, args, room, in, c, kLanes);
+        for (; c < end; c += kLanes) gather<1, T, Gather>(p, args, room, in, c, least(kLanes, end - c));
       }
     }
   });
 }
 
+void run(const PoolProblem& p, const PoolArgs& args) {
+  with_gathers(p, [&](auto element, auto each) { run_as<decltype(element), decltype(each)>(p, args); });
+}
+
 }  // namespace
 
 FASTCONV_DEFINE(Pool, FASTCONV_NAME(pool_dgrad_direct_nhwc)) = {
-    .algorithm = Algorithm::kDirect, .why_not = why_not, .run = run};
+    .algorithm = Algorithm::kDirect, .why_not = why_not, .run = run, .workspace = workspace};
 
 }  // namespace fastconv

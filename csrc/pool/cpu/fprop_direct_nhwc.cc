@@ -1,11 +1,12 @@
-// y[n,p,q,c] = mean over the window of x[n,h,w,c]: vectors of channels, the window's inputs added one after another.
+// y[n,z,p,q,c] = mean or maximum over the window of x[n,d,h,w,c]: vectors of channels, the window's inputs seen one
+// after another.
 //
-// The floor is the bytes of x and y; a window's inputs come from L1 but for its newest row. Work is cut by output rows
-// of all images. A tile is kVectors vectors of channels of one output, whose sums stay in registers.
+// The floor is the bytes of x, y and the indices; a window's inputs come from L1 but for its newest row. A tile is
+// kVectors vectors of channels of one output, whose results stay in registers. Work is cut by output rows of all
+// images, and by blocks of channels where rows are few.
 
-#include "core/cpu/epilogue.h"
 #include "core/cpu/parallel.h"
-#include "pool/pool.h"
+#include "pool/cpu/reduce.h"
 #include "pool/window.h"
 
 namespace fastconv {
@@ -14,65 +15,80 @@ namespace {
 constexpr int kVectors = 4;
 
 const char* why_not(const PoolProblem& p) {
-  if (p.dtype != DType::kFloat32) return "takes float32 only";
-  if (!p.is_2d()) return "takes no depth axis";
+  if (const char* reason = why_not_vectors(p)) return reason;
   if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels_last only";
   return nullptr;
 }
 
-/// One output pixel, whose window is `rows` x `columns` of x.
+/// One output pixel: its window, of which `place` counts the inputs.
+template <class T>
 struct Pixel {
-  const float* x;  // channel 0 of the image
-  PoolSpan rows, columns;
-  int64_t x_row, C;
+  const T* x;  // channel 0 of the image
+  PoolWindow d, h, w;
   float divisor;
-  float* y;
   int64_t at;  // the pixel's first element of y
 };
 
-template <int kCount>
-void mean(const Pixel& o, int64_t channel, int64_t n, const Epilogue& epilogue) {
-  Vec sum[kCount];
+/// kCount vectors of channels from `channel` on; a single one has `lanes` channels.
+template <int kCount, class T, class Reduction>
+void reduce(const PoolProblem& p, const PoolArgs& args, const Pixel<T>& o, int64_t channel, int64_t lanes) {
+  const int64_t n = kCount > 1 ? kLanes : lanes;
+  constexpr bool kIndexed = !std::is_same_v<typename Reduction::Index, NoIndices>;
+  Reduction all[kCount];
+  if constexpr (kIndexed) {
+    const int64_t first = index_of(p, o.d, o.d.taps.begin, o.h, o.h.taps.begin, o.w, o.w.taps.begin);
+    for (Reduction& one : all) one.begin(static_cast<int32_t>(first));
+  }
+  for (int64_t t = o.d.taps.begin; t < o.d.taps.end; ++t)
+    for (int64_t r = o.h.taps.begin; r < o.h.taps.end; ++r) {
+      const T* x = o.x + ((o.d.input(t) * p.H + o.h.input(r)) * p.W + o.w.input(o.w.taps.begin)) * p.C + channel;
+      for (int64_t s = o.w.taps.begin; s < o.w.taps.end; ++s, x += o.w.step * p.C) {
+        const auto place = static_cast<int32_t>(kIndexed ? index_of(p, o.d, t, o.h, r, o.w, s) : 0);
 #pragma GCC unroll 4
-  for (int v = 0; v < kCount; ++v) sum[v] = zero();
-  for (int64_t h = o.rows.begin; h < o.rows.end; ++h)
-    for (int64_t w = o.columns.begin; w < o.columns.end; ++w) {
-      const float* x = o.x + h * o.x_row + w * o.C + channel;
-#pragma GCC unroll 4
-      for (int v = 0; v < kCount; ++v) sum[v] = sum[v] + (n == kLanes ? load(x + v * kLanes) : load(x + v * kLanes, n));
+        for (int v = 0; v < kCount; ++v) all[v].see(load_lanes(x + v * kLanes, n), place);
+      }
     }
-  const Vec by = broadcast(o.divisor);
 #pragma GCC unroll 4
-  for (int v = 0; v < kCount; ++v) finish_and_store(div(sum[v], by), epilogue, o.y, o.at, channel + v * kLanes, n);
+  for (int v = 0; v < kCount; ++v) {
+    const int64_t c = channel + v * kLanes;
+    finish_channels(all[v].result(broadcast(o.divisor)), args.epilogue, static_cast<T*>(args.out), o.at, c, n);
+    if constexpr (kIndexed) store_ints(static_cast<typename Reduction::Index*>(args.index) + o.at + c, all[v].at, n);
+  }
 }
 
-void run(const PoolProblem& p, const PoolArgs& args) {
+template <class T, class Reduction>
+void run_as(const PoolProblem& p, const PoolArgs& args) {
+  constexpr int64_t kBlock = kVectors * kLanes;
   const PoolAxis depth = depth_of(p), height = height_of(p), width = width_of(p);
-  const PoolWindow front = window_of(depth, 0);
-  const int64_t rows = p.N * p.P;
-  const int64_t tasks = least(rows, num_threads());
+  const int64_t rows = p.N * p.Z * p.P;
+  const int64_t blocks = rows < 4 * num_threads() ? divide_up(p.C, kBlock) : 1,
+                block = divide_up(p.C, blocks * kBlock) * kBlock;
+  const int64_t tasks = least(rows * blocks, num_threads());
   parallel_for(tasks, [&](int64_t task) {
-    const Range mine = part_of(rows, tasks, task);
-    for (int64_t row = mine.begin; row < mine.end; ++row) {
-      const int64_t n = row / p.P;
-      const PoolWindow h = window_of(height, row % p.P);
+    const Range mine = part_of(rows * blocks, tasks, task);
+    for (int64_t part = mine.begin; part < mine.end; ++part) {
+      const int64_t row = part / blocks, n = row / (p.Z * p.P);
+      const int64_t begin = part % blocks * block, end = least(begin + block, p.C);
+      Pixel<T> o{.x = static_cast<const T*>(args.x) + n * p.D * p.H * p.W * p.C,
+                 .d = window_of(depth, row / p.P % p.Z),
+                 .h = window_of(height, row % p.P),
+                 .w = {},
+                 .divisor = 1,
+                 .at = 0};
       for (int64_t q = 0; q < p.Q; ++q) {
-        const PoolWindow w = window_of(width, q);
-        const int64_t divisor = divisor_of(p, front, h, w);
-        const Pixel o{static_cast<const float*>(args.x) + n * p.H * p.W * p.C,
-                      h.inputs,
-                      w.inputs,
-                      p.W * p.C,
-                      p.C,
-                      static_cast<float>(divisor ? divisor : 1),
-                      static_cast<float*>(args.out),
-                      (row * p.Q + q) * p.C};
-        int64_t c = 0;
-        for (; c + kVectors * kLanes <= p.C; c += kVectors * kLanes) mean<kVectors>(o, c, kLanes, args.epilogue);
-        for (; c < p.C; c += kLanes) mean<1>(o, c, least(kLanes, p.C - c), args.epilogue);
+        o.w = window_of(width, q);
+        o.divisor = static_cast<float>(most(divisor_of(p, o.d, o.h, o.w), 1));
+        o.at = (row * p.Q + q) * p.C;
+        int64_t c = begin;
+        for (; c + kBlock <= end; c += kBlock) reduce<kVectors, T, Reduction>(p, args, o, c, kLanes);
+        for (; c < end; c += kLanes) reduce<1, T, Reduction>(p, args, o, c, least(kLanes, end - c));
       }
     }
   });
+}
+
+void run(const PoolProblem& p, const PoolArgs& args) {
+  with_types(p, args, [&](auto element, auto reduction) { run_as<decltype(element), decltype(reduction)>(p, args); });
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
-// y[n,c,z,p,q] = mean over the window's inputs, by the definition, summed in double. Any layout, dtype and extents.
-// Work is cut by output planes (n, c).
+// y[n,c,z,p,q] = mean or maximum over the window's inputs, by the definition, summed in double. Any layout, dtype and
+// extents. Work is cut by output planes (n, c).
+
+#include <cmath>
+#include <limits>
 
 #include "core/cpu/ref.h"
 #include "pool/pool.h"
@@ -8,6 +11,22 @@
 namespace fastconv {
 namespace {
 
+/// Calls `body(value, index)` for each input of a window, in the order of the window.
+template <class T, class Body>
+void for_each_input(const PoolProblem& p, const T* plane, const Axes& ax, const PoolWindow& d, const PoolWindow& h,
+                    const PoolWindow& w, const Body& body) {
+  for (int64_t t = d.taps.begin; t < d.taps.end; ++t)
+    for (int64_t r = h.taps.begin; r < h.taps.end; ++r)
+      for (int64_t s = w.taps.begin; s < w.taps.end; ++s)
+        body(read(plane + ax.at(0, 0, d.input(t), h.input(r), w.input(s))), index_of(p, d, t, h, r, w, s));
+}
+
+void write_index(const PoolProblem& p, const PoolArgs& args, int64_t at, int64_t index) {
+  if (!args.index) return;
+  if (p.index == IndexType::kInt64) static_cast<int64_t*>(args.index)[at] = index;
+  else static_cast<uint8_t*>(args.index)[at] = static_cast<uint8_t>(index);
+}
+
 template <class T>
 void run_typed(const PoolProblem& p, const PoolArgs& args) {
   const T* x = static_cast<const T*>(args.x);
@@ -15,18 +34,26 @@ void run_typed(const PoolProblem& p, const PoolArgs& args) {
   const Axes ax = axes_of(p.C, p.D, p.H, p.W, p.x_layout), ay = axes_of(p.C, p.Z, p.P, p.Q, p.y_layout);
   parallel_for(p.N * p.C, [&](int64_t plane) {
     const int64_t n = plane / p.C, c = plane % p.C;
+    const T* from = x + ax.at(n, c, 0, 0, 0);
     for (int64_t z = 0; z < p.Z; ++z)
       for (int64_t i = 0; i < p.P; ++i)
         for (int64_t j = 0; j < p.Q; ++j) {
           const PoolWindow d = window_of(depth_of(p), z), h = window_of(height_of(p), i), w = window_of(width_of(p), j);
-          LongSum sum;
-          for (int64_t at = d.inputs.begin; at < d.inputs.end; ++at)
-            for (int64_t row = h.inputs.begin; row < h.inputs.end; ++row)
-              for (int64_t column = w.inputs.begin; column < w.inputs.end; ++column)
-                sum += read(x + ax.at(n, c, at, row, column));
-          const int64_t divisor = divisor_of(p, d, h, w), index = ay.at(n, c, z, i, j);
-          const double mean = divisor ? sum / static_cast<double>(divisor) : 0;
-          write(finish<T>(mean, args.epilogue, c, index), y + index);
+          const int64_t at = ay.at(n, c, z, i, j);
+          if (p.mode == PoolMode::kAvg) {
+            LongSum sum;
+            for_each_input(p, from, ax, d, h, w, [&](double value, int64_t) { sum += value; });
+            const int64_t divisor = divisor_of(p, d, h, w);
+            write(finish<T>(divisor ? sum / static_cast<double>(divisor) : 0, args.epilogue, c, at), y + at);
+            continue;
+          }
+          double largest = -std::numeric_limits<double>::infinity();
+          int64_t index = index_of(p, d, d.taps.begin, h, h.taps.begin, w, w.taps.begin);
+          for_each_input(p, from, ax, d, h, w, [&](double value, int64_t where) {
+            if (value > largest || std::isnan(value)) largest = value, index = where;
+          });
+          write(finish<T>(largest, args.epilogue, c, at), y + at);
+          write_index(p, args, at, index);
         }
   });
 }

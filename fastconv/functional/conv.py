@@ -1,12 +1,4 @@
-"""Convolutions and pooling with the signatures of `torch.nn.functional`, on fastconv's kernels.
-
-Both directions are chosen by fastconv wherever the call is made, enabled or not: the first kernel
-that is known to beat torch's, else torch's own (`fastconv.explain` and `fastconv.last_kernel` say
-which ran; `fastconv.use` names one by hand). What fastconv has no kernels for (integers, complex
-numbers, other devices, invalid arguments) is torch's: same result, same error. So is a call that
-something watches which knows torch's functions alone: `torch.jit.trace`, `torch.fx`, a subclass of
-Tensor.
-"""
+"""Convolutions with the signatures of `torch.nn.functional`."""
 
 from __future__ import annotations
 
@@ -24,19 +16,18 @@ from fastconv.ops import (
 )  # and all else that ops are registered for
 from fastconv.ops.autocast import cast, cast_weight
 from fastconv.ops.conv import Geometry, Interned, apply_short, conv, conv_transpose, interned
-from fastconv.ops.pool import avg_pool2d as avg_pool2d
 from fastconv.ops.watch import SHORT, TORCH, way_of
 from fastconv.policy import tell_tf32
 from fastconv.tensors import DTYPES, INT64_MAX, is_int
 
 __all__ = [
-    "avg_pool2d",
     "conv1d",
     "conv2d",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "convolution",
 ]
 
 Ints = int | Sequence[int]

@@ -1,0 +1,98 @@
+// What a window becomes, vector by vector of its inputs: a sum, a maximum, or a maximum and its place.
+#pragma once
+
+#include "core/cpu/epilogue.h"
+#include "core/cpu/simd_half.h"
+#include "core/cpu/simd_int.h"
+#include "pool/pool.h"
+
+namespace fastconv {
+namespace {
+
+/// The numbers beside a maximum: none, or the lanes' places.
+struct NoIndices {};
+
+struct Sum {
+  using Index = NoIndices;
+  Vec value = zero();
+  FASTCONV_INLINE void see(Vec x, int32_t) { value = value + x; }
+  FASTCONV_INLINE Vec result(Vec divisor) const { return div(value, divisor); }
+};
+
+FASTCONV_INLINE auto is_larger(Vec x, Vec than) { return (x.v > than.v) | (x.v != x.v); }
+
+/// NaN where an input is.
+struct Max {
+  using Index = NoIndices;
+  Vec value = broadcast(-__builtin_inff());
+  FASTCONV_INLINE void see(Vec x, int32_t) { value.v = is_larger(x, value) ? x.v : value.v; }
+  FASTCONV_INLINE Vec result(Vec) const { return value; }
+};
+
+/// The first of the largest, or the last NaN.
+template <class T>
+struct MaxAt {
+  using Index = T;
+  Vec value = broadcast(-__builtin_inff());
+  Ints at = {};
+  FASTCONV_INLINE void begin(int32_t place) { at = Ints{} + place; }
+  FASTCONV_INLINE void see(Vec x, int32_t place) {
+    const auto larger = is_larger(x, value);
+    value.v = larger ? x.v : value.v;
+    at = larger ? Ints{} + place : at;
+  }
+  FASTCONV_INLINE Vec result(Vec) const { return value; }
+};
+
+/// n lanes of memory.
+template <class T>
+FASTCONV_INLINE Vec load_lanes(const T* p, int64_t n) {
+  return n == kLanes ? load(p) : load(p, n);
+}
+template <class T>
+FASTCONV_INLINE void store_lanes(T* p, Vec a, int64_t n) {
+  if (n == kLanes) store(p, a);
+  else store(p, a, n);
+}
+
+/// The channels [channel, channel + n) of the output pixel whose channels begin at element `pixel`: epilogue and store.
+template <class T>
+FASTCONV_INLINE void finish_channels(Vec result, const Epilogue& e, T* y, int64_t pixel, int64_t channel, int64_t n) {
+  if (!e.empty()) {
+    if (e.scale) result = result * load_lanes(static_cast<const float*>(e.scale) + channel, n);
+    if (e.shift) result = result + load_lanes(static_cast<const float*>(e.shift) + channel, n);
+    if (e.residual) result = result + load_lanes(static_cast<const T*>(e.residual) + pixel + channel, n);
+    result = activate(result, e.activation);
+  }
+  store_lanes(y + pixel + channel, result, n);
+}
+
+/// Calls `body(T{}, Reduction{})` with the element type and what the call reduces a window to.
+template <class T, class Body>
+void with_reduction(const PoolProblem& p, const PoolArgs& args, const Body& body) {
+  if (p.mode == PoolMode::kAvg) body(T{}, Sum{});
+  else if (!args.index) body(T{}, Max{});
+  else if (p.index == IndexType::kUInt8) body(T{}, MaxAt<uint8_t>{});
+  else body(T{}, MaxAt<int64_t>{});
+}
+/// Calls `body(T{})` with the element type of a row on vectors.
+template <class Body>
+void with_vector_type(DType dtype, const Body& body) {
+  if (dtype == DType::kBFloat16) body(BFloat16{});
+  else if (dtype == DType::kFloat16) body(Float16{});
+  else body(float{});
+}
+template <class Body>
+void with_types(const PoolProblem& p, const PoolArgs& args, const Body& body) {
+  with_vector_type(p.dtype, [&](auto element) { with_reduction<decltype(element)>(p, args, body); });
+}
+
+/// The reason against a problem in any layout that rows on vectors have.
+inline const char* why_not_vectors(const PoolProblem& p) {
+  if (p.dtype == DType::kFloat64) return "takes float32, bfloat16 and float16 only";
+  if (p.D * p.H * p.W > INT32_MAX) return "takes images of less than 2^31 elements";
+  return nullptr;
+}
+
+}  // namespace
+}  // namespace fastconv
