@@ -220,26 +220,40 @@ void boxed_op_backward(StableIValue* stack, uint64_t, uint64_t) {
 #define FASTCONV_MAX "SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool ceil_mode, "
 #define FASTCONV_INPUT "SymInt[] input_size, bool channels_last, "
 
+/// The public op, and the same under a name with `_`, for which no derivative and no fake is registered: who calls it
+/// has seen to both, and saves what the dispatcher takes for them.
+template <class Library>
+void define(Library& m, const std::string& name, const char* signature) {
+  m.def((name + signature).c_str());
+  m.def(("_" + name + signature).c_str());
+}
+
 STABLE_TORCH_LIBRARY_FRAGMENT(fastconv, m) {
-  m.def("avg_pool(Tensor input, " FASTCONV_AVG ") -> Tensor");
-  m.def("avg_pool_backward(Tensor grad, " FASTCONV_INPUT FASTCONV_AVG ") -> Tensor");
-  m.def("max_pool(Tensor input, " FASTCONV_MAX "str index=\"i64\", str kernel_name=\"\") -> (Tensor, Tensor)");
-  m.def("max_pool_backward(Tensor grad, Tensor index, " FASTCONV_INPUT FASTCONV_MAX "str kernel_name=\"\") -> Tensor");
-  m.def("adaptive_avg_pool(Tensor input, SymInt[] output_size, str kernel_name=\"\") -> Tensor");
-  m.def("adaptive_avg_pool_backward(Tensor grad, " FASTCONV_INPUT "str kernel_name=\"\") -> Tensor");
-  m.def("adaptive_max_pool(Tensor input, SymInt[] output_size, str kernel_name=\"\") -> (Tensor, Tensor)");
-  m.def("adaptive_max_pool_backward(Tensor grad, Tensor index, " FASTCONV_INPUT "str kernel_name=\"\") -> Tensor");
+  define(m, "avg_pool", "(Tensor input, " FASTCONV_AVG ") -> Tensor");
+  define(m, "avg_pool_backward", "(Tensor grad, " FASTCONV_INPUT FASTCONV_AVG ") -> Tensor");
+  define(m, "max_pool", "(Tensor input, " FASTCONV_MAX "str index=\"i64\", str kernel_name=\"\") -> (Tensor, Tensor)");
+  define(m, "max_pool_backward",
+         "(Tensor grad, Tensor index, " FASTCONV_INPUT FASTCONV_MAX "str kernel_name=\"\") -> Tensor");
+  define(m, "adaptive_avg_pool", "(Tensor input, SymInt[] output_size, str kernel_name=\"\") -> Tensor");
+  define(m, "adaptive_avg_pool_backward", "(Tensor grad, " FASTCONV_INPUT "str kernel_name=\"\") -> Tensor");
+  define(m, "adaptive_max_pool", "(Tensor input, SymInt[] output_size, str kernel_name=\"\") -> (Tensor, Tensor)");
+  define(m, "adaptive_max_pool_backward",
+         "(Tensor grad, Tensor index, " FASTCONV_INPUT "str kernel_name=\"\") -> Tensor");
+}
+
+template <PoolMode kMode, bool kAdaptive, class Library>
+void implement(Library& m, const std::string& name) {
+  for (const std::string& op : {name, "_" + name}) {
+    m.impl(op.c_str(), boxed_op<kMode, kAdaptive>);
+    m.impl((op + "_backward").c_str(), boxed_op_backward<kMode, kAdaptive>);
+  }
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
-  m.impl("avg_pool", boxed_op<PoolMode::kAvg, false>);
-  m.impl("avg_pool_backward", boxed_op_backward<PoolMode::kAvg, false>);
-  m.impl("max_pool", boxed_op<PoolMode::kMax, false>);
-  m.impl("max_pool_backward", boxed_op_backward<PoolMode::kMax, false>);
-  m.impl("adaptive_avg_pool", boxed_op<PoolMode::kAvg, true>);
-  m.impl("adaptive_avg_pool_backward", boxed_op_backward<PoolMode::kAvg, true>);
-  m.impl("adaptive_max_pool", boxed_op<PoolMode::kMax, true>);
-  m.impl("adaptive_max_pool_backward", boxed_op_backward<PoolMode::kMax, true>);
+  implement<PoolMode::kAvg, false>(m, "avg_pool");
+  implement<PoolMode::kMax, false>(m, "max_pool");
+  implement<PoolMode::kAvg, true>(m, "adaptive_avg_pool");
+  implement<PoolMode::kMax, true>(m, "adaptive_max_pool");
 }
 
 }  // namespace

@@ -80,7 +80,7 @@ def _run(
         arguments = listed()
         x = input.unsqueeze(2) if axes == 1 else input
         recorded = torch.is_grad_enabled() and input.requires_grad
-        short = way == OP or (way == SHORT and not recorded)
+        unrecorded = way == OP or (way == SHORT and not recorded)
         index = ""
         if name == "max_pool":
             small = (
@@ -90,9 +90,11 @@ def _run(
             index = "i64" if indexed else ("u8" if small else "i64") if needed else "none"
         pooling = Pooling(name, arguments, index)
         if not pooling.kind.indexed:
-            y = pooling.forward(x) if short else apply(x, pooling)
+            y = pooling.forward(x, short=way == SHORT) if unrecorded else apply(x, pooling)
             return y.squeeze(2) if axes == 1 else y
-        y, places = pooling.forward(x) if short else apply_indexed(x, pooling)
+        y, places = (
+            pooling.forward(x, short=way == SHORT) if unrecorded else apply_indexed(x, pooling)
+        )
         if axes == 1:
             y, places = y.squeeze(2), places.squeeze(2) if indexed else places
         return (y, places) if indexed else y

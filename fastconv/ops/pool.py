@@ -76,17 +76,24 @@ class Kind:
     def aten_backward(self, axes: int) -> Any:
         return getattr(torch.ops.aten, f"{self.aten(axes).__name__}_backward")
 
-    def forward(self, x: Tensor, arguments: tuple[Any, ...], *words: str) -> Any:
-        """The op on `arguments`."""
-        return getattr(torch.ops.fastconv, self.name)(x, *arguments, *words)
+    def forward(
+        self, x: Tensor, arguments: tuple[Any, ...], *words: str, short: bool = False
+    ) -> Any:
+        """The op on `arguments`; `short` where nothing but the kernel is to see the call."""
+        op = _SHORT.get(self.name) if short else None
+        return (op or getattr(torch.ops.fastconv, self.name))(x, *arguments, *words)
 
     def backward(
-        self, dy: Tensor, index: Tensor | None, sizes: Sizes, last: bool, arguments: tuple[Any, ...]
-    ) -> Tensor:
+        self, dy: Tensor, index: Tensor | None, sizes: Sizes, last: bool,
+        arguments: tuple[Any, ...], short: bool = False,
+    ) -> Tensor:  # fmt: skip
         """The gradient of an input of those sizes, in that format."""
-        op = getattr(torch.ops.fastconv, f"{self.name}_backward")
+        name = f"{self.name}_backward"
+        op = _SHORT.get(name) if short else None
         tensors = (dy,) if index is None else (dy, index)
-        gradient: Tensor = op(*tensors, sizes, last, *(() if self.is_adaptive else arguments))
+        gradient: Tensor = (op or getattr(torch.ops.fastconv, name))(
+            *tensors, sizes, last, *(() if self.is_adaptive else arguments)
+        )
         return gradient
 
 
@@ -99,6 +106,8 @@ KINDS = {
         Kind("adaptive_max_pool", _ADAPTIVE, 1, True),
     )
 }
+#: The native ops for which neither derivative nor fake is registered, by the public ones.
+_SHORT: dict[str, Any] = {}
 SCHEMAS = {name: schema for kind in KINDS.values() for name, schema in kind.schemas.items()}
 
 
@@ -211,7 +220,9 @@ def _register(kind: Kind) -> None:
          _setup_backward),
     ):  # fmt: skip
         torchs = of(function, kind)
-        if _native.lib is None:
+        if _native.lib is not None:
+            _SHORT[name] = getattr(torch.ops.fastconv, f"_{name}").default
+        else:
             _library.define(name + SCHEMAS[name])
             _library.impl(name, torchs, "CPU")
         _library.impl(name, torchs, "CUDA")  # there are no kernels of ours

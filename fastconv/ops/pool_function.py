@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from fastconv.ops.pool import KINDS, Kind, channels_last_of, picked
 
 __all__ = ["Pooling", "apply", "apply_indexed"]
+
+
+_functorch_active = torch._C._are_functorch_transforms_active
 
 
 class Pooling(NamedTuple):
@@ -24,9 +28,10 @@ class Pooling(NamedTuple):
     def kind(self) -> Kind:
         return KINDS[self.name]
 
-    def forward(self, x: Tensor) -> Any:
-        """The op."""
-        return self.kind.forward(x, self.arguments, *((self.indices,) if self.kind.word else ()))
+    def forward(self, x: Tensor, short: bool = False) -> Any:
+        """The op; `short` where nothing but the kernel is to see the call."""
+        words = (self.indices,) if self.kind.word else ()
+        return self.kind.forward(x, self.arguments, *words, short=short)
 
 
 class _Input(NamedTuple):
@@ -45,7 +50,7 @@ def _folded(t: Tensor, dim: int | None, size: int) -> Tensor:
 class _Mean(Function):
     @staticmethod
     def forward(x: Tensor, pooling: Pooling) -> Tensor:
-        return pooling.forward(x)  # type: ignore[no-any-return]
+        return pooling.forward(x, short=not _functorch_active())  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -71,7 +76,9 @@ class _Mean(Function):
 class _MeanBackward(Function):
     @staticmethod
     def forward(dy: Tensor, pooling: Pooling, of: _Input) -> Tensor:
-        return pooling.kind.backward(dy, None, of.sizes, of.last, pooling.arguments)
+        return pooling.kind.backward(
+            dy, None, of.sizes, of.last, pooling.arguments, short=not _functorch_active()
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -98,7 +105,7 @@ class _MeanBackward(Function):
 class _Maximum(Function):
     @staticmethod
     def forward(x: Tensor, pooling: Pooling) -> tuple[Tensor, Tensor]:
-        return pooling.forward(x)  # type: ignore[no-any-return]
+        return pooling.forward(x, short=not _functorch_active())  # type: ignore[no-any-return]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -129,7 +136,9 @@ class _Maximum(Function):
 class _MaximumBackward(Function):
     @staticmethod
     def forward(dy: Tensor, index: Tensor, pooling: Pooling, of: _Input) -> Tensor:
-        return pooling.kind.backward(dy, index, of.sizes, of.last, pooling.arguments)
+        return pooling.kind.backward(
+            dy, index, of.sizes, of.last, pooling.arguments, short=not _functorch_active()
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
