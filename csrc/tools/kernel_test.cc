@@ -259,7 +259,9 @@ void test_family(const Options& options, Count* count) {
         const auto wide = expected(one, direction, setting);
         for (uint64_t seed = 1; seed <= options.seeds; ++seed) {
           set_seed(seed);
-          for (const Row<F>* row : rows) ++(check(*row, one, setting, *wide) ? count->passed : count->failed);
+          for (const Row<F>* row : rows)  // the reference's threads wait for nothing: it has no order to try
+            if (seed == 1 || row->kernel->algorithm != Algorithm::kRef)
+              ++(check(*row, one, setting, *wide) ? count->passed : count->failed);
         }
       }
     }

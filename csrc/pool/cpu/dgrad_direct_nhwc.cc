@@ -10,7 +10,7 @@
 namespace fastconv {
 namespace {
 
-constexpr int kVectors = 4;
+constexpr int kVectors = kLanes == 16 ? 4 : 8;  // 64 channels where there are as many
 
 const char* why_not(const PoolProblem& p) {
   if (const char* reason = why_not_vectors(p)) return reason;
@@ -57,7 +57,7 @@ void gather(const PoolProblem& p, const PoolArgs& args, const Room& room, const 
   const PoolAxis depth = depth_of(p), height = height_of(p), width = width_of(p);
   const auto flat = static_cast<int32_t>((in.d * p.H + in.h) * p.W + in.w);
   Vec sum[kCount];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int v = 0; v < kCount; ++v) sum[v] = zero();
   for (int64_t z = in.zs.begin; z < in.zs.end; ++z)
     for (int64_t i = in.is.begin; i < in.is.end; ++i) {
@@ -78,14 +78,14 @@ void gather(const PoolProblem& p, const PoolArgs& args, const Room& room, const 
         }
         const T* dy = static_cast<const T*>(args.dy) + at;
         const Index* index = kIndexed ? static_cast<const Index*>(args.index) + at : nullptr;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int v = 0; v < kCount; ++v)
           sum[v] =
               sum[v] + Gather::of(load_lanes(dy + v * kLanes, n), part, index + (kIndexed ? v * kLanes : 0), place, n);
       }
     }
   T* dx = static_cast<T*>(args.out) + (((in.n * p.D + in.d) * p.H + in.h) * p.W + in.w) * p.C + channel;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int v = 0; v < kCount; ++v) store_lanes(dx + v * kLanes, sum[v], n);
 }
 

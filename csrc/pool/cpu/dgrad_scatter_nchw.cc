@@ -37,6 +37,19 @@ struct Offsets {
   }
 };
 
+/// Of a row of outputs, whose windows begin at input `first` and `stride` apart. Out of line: its few values stay in
+/// registers. An index that is no input's adds nothing.
+template <class T, class Index>
+__attribute__((noinline)) void scatter_row(const T* dy, const Index* index, int64_t count, int64_t first,
+                                           int64_t stride, const Offsets& offsets, float* sums, uint64_t inputs) {
+  for (int64_t j = 0; j < count; ++j, first += stride) {
+    uint64_t at;
+    if constexpr (sizeof(Index) == 1) at = static_cast<uint64_t>(first + offsets.of[index[j]]);
+    else at = static_cast<uint64_t>(index[j]);
+    if (at < inputs) sums[at] += to_float(dy[j]);
+  }
+}
+
 template <class T, class Index>
 void scatter(const PoolProblem& p, const PoolArgs& args, const Offsets& offsets, int64_t plane, float* sums) {
   const int64_t inputs = plane_size(p), outputs = p.Z * p.P * p.Q;
@@ -47,11 +60,8 @@ void scatter(const PoolProblem& p, const PoolArgs& args, const Offsets& offsets,
   for (int64_t z = 0; z < p.Z; ++z)
     for (int64_t i = 0; i < p.P; ++i) {
       const int64_t row = ((z * p.stride_d - p.pad_d) * p.H + i * p.stride_h - p.pad_h) * p.W - p.pad_w;
-      for (int64_t j = 0; j < p.Q; ++j, ++o) {
-        int64_t at = static_cast<int64_t>(index[o]);
-        if constexpr (sizeof(Index) == 1) at = row + j * p.stride_w + offsets.of[index[o]];
-        if (static_cast<uint64_t>(at) < static_cast<uint64_t>(inputs)) sums[at] += to_float(dy[o]);
-      }
+      scatter_row(dy + o, index + o, p.Q, row, p.stride_w, offsets, sums, static_cast<uint64_t>(inputs));
+      o += p.Q;
     }
 }
 

@@ -1,7 +1,8 @@
 // y[n,c] = mean or maximum over w of x[n,c,w], the image being one window, images as they lie.
 //
-// A plane is read once, by four vectors in turn, which then become one number. The floor is the bytes of x. Work is cut
-// by planes.
+// A plane is read once, by four vectors in turn. Planes of as many channels as a vector has lanes are finished
+// together: their lanes are exchanged, so that a lane is a channel. The floor is the bytes of x. Work is cut by such
+// groups.
 
 #include <cmath>
 
@@ -11,30 +12,45 @@ namespace fastconv {
 namespace {
 
 constexpr int kVectors = 4;
+constexpr int32_t kNowhere = INT32_MAX;
 
 const char* why_not(const PoolProblem& p) { return why_not_global(p, Layout::kNchw); }
 
-/// The lanes of vectors, of which each has seen something.
-template <int kCount>
-float total(const Sum (&all)[kCount]) {
-  Vec sum = all[0].value;
-  for (int v = 1; v < kCount; ++v) sum = sum + all[v].value;
-  float result = 0;
-  for (int i = 0; i < kLanes; ++i) result += sum.v[i];
-  return result;
+/// What the lanes of a plane's vectors have seen: of the first `n` channels from x on, a lane each.
+template <class T, class Reduction>
+Vec lanes_of(const T* x, int64_t plane, int64_t n) {
+  Vec rows[kLanes];
+  for (int64_t c = 0; c < n; ++c) {
+    const T* from = x + c * plane;
+    Reduction all[kVectors];
+    int64_t w = 0;
+    for (; w + kVectors * kLanes <= plane; w += kVectors * kLanes)
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) all[v].see(load(from + w + v * kLanes), 0);
+    for (; w + kLanes <= plane; w += kLanes) all[0].see(load(from + w), 0);
+    if (w < plane) {
+      Vec rest = load(from + w, plane - w);
+      const Ints inside = lane_numbers() < Ints{} + static_cast<int32_t>(plane - w);
+      rest.v = inside ? rest.v : Reduction{}.value.v;
+      all[1].see(rest, 0);
+    }
+    all[0].see(all[1].value, 0);
+    all[2].see(all[3].value, 0);
+    all[0].see(all[2].value, 0);
+    rows[c] = all[0].value;
+  }
+  for (int64_t c = n; c < kLanes; ++c) rows[c] = zero();
+  transpose(rows);
+  Reduction total;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) total.see(rows[i], 0);
+  return total.value;
 }
-template <int kCount>
-float total(const Max (&all)[kCount]) {
-  float best = -__builtin_inff();
-  for (const Max& one : all)
-    for (int i = 0; i < kLanes; ++i)
-      if (one.value.v[i] > best || std::isnan(one.value.v[i])) best = one.value.v[i];
-  return best;
-}
+
 template <int kCount, class T>
 float total(const MaxAt<T> (&all)[kCount], int64_t* at) {
   float best = -__builtin_inff();
-  *at = INT32_MAX;
+  *at = kNowhere;
   for (const MaxAt<T>& one : all)
     for (int i = 0; i < kLanes; ++i) {
       const float value = one.value.v[i];
@@ -46,52 +62,57 @@ float total(const MaxAt<T> (&all)[kCount], int64_t* at) {
   return best;
 }
 
-template <class T, class Reduction>
-void reduce(const PoolProblem& p, const PoolArgs& args, int64_t plane) {
-  constexpr bool kIndexed = !std::is_same_v<typename Reduction::Index, NoIndices>;
+/// The channel of a plane with its index.
+template <class T, class Index>
+void reduce_indexed(const PoolProblem& p, const PoolArgs& args, int64_t plane) {
   const T* x = static_cast<const T*>(args.x) + plane * p.W;
-  Reduction all[kVectors];
-  if constexpr (kIndexed)
-    for (Reduction& one : all) one.begin(INT32_MAX);
+  MaxAt<Index> all[kVectors];
+  for (MaxAt<Index>& one : all) one.begin(kNowhere);
   const Ints lane = lane_numbers();
-  int64_t w = 0;
-  const auto see = [&](Reduction& one, int64_t at) {
-    if constexpr (kIndexed) {
-      const Vec value = load(x + at);
-      const auto larger = is_larger(value, one.value) | ((value.v == one.value.v) & (one.at == INT32_MAX));
-      one.value.v = larger ? value.v : one.value.v;
-      one.at = larger ? lane + static_cast<int32_t>(at) : one.at;
-    } else {
-      one.see(load(x + at), 0);
-    }
+  const auto see = [&](MaxAt<Index>& one, int64_t w) {
+    const Vec value = load(x + w);
+    const auto larger = is_larger(value, one.value) | ((value.v == one.value.v) & (one.at == kNowhere));
+    one.value.v = larger ? value.v : one.value.v;
+    one.at = larger ? lane + static_cast<int32_t>(w) : one.at;
   };
+  int64_t w = 0;
   for (; w + kVectors * kLanes <= p.W; w += kVectors * kLanes)
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) see(all[v], w + v * kLanes);
   for (; w + kLanes <= p.W; w += kLanes) see(all[0], w);
-  // The rest, one after another: a lane without an input must not count.
-  float result;
-  int64_t at = 0;
-  if constexpr (kIndexed) result = total(all, &at);
-  else result = total(all);
+  int64_t at = kNowhere;
+  float best = total(all, &at);
   for (; w < p.W; ++w) {
     const float value = to_float(x[w]);
-    if constexpr (std::is_same_v<Reduction, Sum>) result += value;
-    else if (value > result || std::isnan(value) || at == INT32_MAX) result = value, at = w;
+    if (value > best || std::isnan(value) || at == kNowhere) best = value, at = w;
   }
-  if constexpr (std::is_same_v<Reduction, Sum>) result /= global_divisor(p);
-  finish_channels(broadcast(result), args.epilogue, static_cast<T*>(args.out), plane / p.C * p.C, plane % p.C, 1);
-  if constexpr (kIndexed)
-    static_cast<typename Reduction::Index*>(args.index)[plane] = static_cast<typename Reduction::Index>(at);
+  finish_channels(broadcast(best), args.epilogue, static_cast<T*>(args.out), plane / p.C * p.C, plane % p.C, 1);
+  static_cast<Index*>(args.index)[plane] = static_cast<Index>(at);
+}
+
+/// The channels [c, c + n) of image `image`.
+template <class T, class Reduction>
+void reduce(const PoolProblem& p, const PoolArgs& args, int64_t image, int64_t c, int64_t n) {
+  if constexpr (std::is_same_v<typename Reduction::Index, NoIndices>) {
+    const T* x = static_cast<const T*>(args.x) + (image * p.C + c) * p.W;
+    Reduction all;
+    all.value = lanes_of<T, Reduction>(x, p.W, n);
+    finish_channels(all.result(broadcast(global_divisor(p))), args.epilogue, static_cast<T*>(args.out), image * p.C, c,
+                    n);
+  } else {
+    for (int64_t i = 0; i < n; ++i) reduce_indexed<T, typename Reduction::Index>(p, args, image * p.C + c + i);
+  }
 }
 
 void run(const PoolProblem& p, const PoolArgs& args) {
-  const int64_t planes = p.N * p.C, tasks = least(planes, num_threads());
+  const int64_t groups = divide_up(p.C, kLanes), units = p.N * groups, tasks = least(units, num_threads());
   with_types(p, args, [&](auto element, auto reduction) {
     parallel_for(tasks, [&](int64_t task) {
-      const Range range = part_of(planes, tasks, task);
-      for (int64_t plane = range.begin; plane < range.end; ++plane)
-        reduce<decltype(element), decltype(reduction)>(p, args, plane);
+      const Range range = part_of(units, tasks, task);
+      for (int64_t unit = range.begin; unit < range.end; ++unit) {
+        const int64_t c = unit % groups * kLanes;
+        reduce<decltype(element), decltype(reduction)>(p, args, unit / groups, c, least(kLanes, p.C - c));
+      }
     });
   });
 }
