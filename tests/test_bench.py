@@ -258,7 +258,7 @@ def test_bench_on_cuda_goes_on_after_a_failure(
 def test_a_family_is_measured_by_its_record(
     direction: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No module of this folder knows pooling, and its layers go through the gate and the clock."""
+    """Its layers go through the gate and the clock."""
     layers(tmp_path, monkeypatch, "a.pool n1_c16_h14w14_r3s3_st2_pd1_avg")
     monkeypatch.setattr(timing, "QUICK", timing.Effort(2, 0.0, 0.0005, 0.1, attempts=1))
     file = tmp_path / "result.json"

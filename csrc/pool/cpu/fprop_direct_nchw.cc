@@ -72,11 +72,16 @@ struct Rows {
   void fold(const T* plane, const PoolWindow& d, const PoolWindow& h, int64_t w, int64_t n) {
     Reduction a, b;
     const int64_t n_a = least(n, kLanes), n_b = least(n - n_a, kLanes);
-    if constexpr (kIndexed) a.begin(kNowhere), b.begin(kNowhere);
+    const auto key_of = [&](int64_t t, int64_t r) {
+      return static_cast<int32_t>(kInWindow ? (t * p.R + r) * p.S : (d.input(t) * p.H + h.input(r)) * p.W);
+    };
+    // Where nothing is larger than the least number there is, the first is the maximum.
+    const int32_t first = key_of(d.taps.begin, h.taps.begin);
+    if constexpr (kIndexed) a.begin(first), b.begin(first);
     for (int64_t t = d.taps.begin; t < d.taps.end; ++t)
       for (int64_t r = h.taps.begin; r < h.taps.end; ++r) {
         const int64_t row = d.input(t) * p.H + h.input(r);
-        const auto key = static_cast<int32_t>(kInWindow ? (t * p.R + r) * p.S : row * p.W);
+        const int32_t key = key_of(t, r);
         const T* x = plane + row * p.W + w;
         a.see(load_lanes(x, n_a), key);
         if (n_b) b.see(load_lanes(x + kLanes, n_b), key);
