@@ -7,6 +7,7 @@ the input.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,6 +57,14 @@ def _listed(value: Any, axes: int) -> list[Any]:
     return given * (axes // len(given))
 
 
+def _index_of(x: Tensor, window: list[Any], _: Any, __: Any, dilation: list[Any], *___: Any) -> str:
+    """A byte where a place in the window fits in it and every window has an input, as those of no
+    dilation do.
+    """
+    fits = math.prod(window) <= 255 and all(step == 1 for step in dilation)
+    return "u8" if fits and x.dtype in _VECTORS and _native.lib is not None else "i64"
+
+
 def _run(
     input: Tensor,
     axes: int,
@@ -83,11 +92,8 @@ def _run(
         unrecorded = way == OP or (way == SHORT and not recorded)
         index = ""
         if name == "max_pool":
-            small = (
-                math.prod(arguments[0]) <= 255 and x.dtype in _VECTORS and _native.lib is not None
-            )
             needed = recorded or way != SHORT
-            index = "i64" if indexed else ("u8" if small else "i64") if needed else "none"
+            index = "i64" if indexed else _index_of(x, *arguments) if needed else "none"
         pooling = Pooling(name, arguments, index)
         if not pooling.kind.indexed:
             y = pooling.forward(x, short=way == SHORT) if unrecorded else apply(x, pooling)
@@ -107,14 +113,24 @@ def _run(
 
 def _windows(axes: int, stride: Any, *lists: Any) -> list[list[Any]]:
     """Window, stride, padding and so on of two axes or three; the axis before a single one is a
-    window of one element.
+    window of one element. Nobody may change the lists.
     """
+    # True is no number to torch, and equals one: what is no plain one is listed anew.
+    if all(type(each) is int for each in lists) and (stride is None or type(stride) is int):
+        return _windows_of_ints(axes, stride, lists)
+    return _new_windows(axes, stride, lists)
+
+
+def _new_windows(axes: int, stride: Any, lists: tuple[Any, ...]) -> list[list[Any]]:
     window, *rest = lists
     found = [_listed(window, axes), _listed(window if stride is None else stride, axes)]
     found += [_listed(each, axes) for each in rest]
     if axes == 1:
         found = [[rest, *own] for rest, own in zip((1, 1, 0, 1), found, strict=False)]
     return found
+
+
+_windows_of_ints = functools.lru_cache(maxsize=1024)(_new_windows)
 
 
 def _mean(
