@@ -10,6 +10,7 @@ from helpers_torch import FORMS, assert_close, operands
 
 import fastconv
 import fastconv.functional as ours
+from fastconv.functional import conv
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
@@ -220,10 +221,10 @@ def test_arguments_made_anew_each_time() -> None:
     """The table of known arguments holds what it knows and does not grow for ever."""
     expected = F.conv2d(ONES, FILTER, None, 2, 1)
     two, one = [2, 2], [1, 1]
-    for _ in range(2 * ours._MOST_KNOWN):
+    for _ in range(2 * conv._MOST_KNOWN):
         out = ours.conv2d(ONES, FILTER, None, tuple(two), tuple(one))
     assert_close(out, expected)
-    assert len(ours._known) <= ours._MOST_KNOWN
+    assert len(conv._known) <= conv._MOST_KNOWN
     step = [1, 1]
     assert ours.conv2d(ONES, FILTER, None, step).shape == (1, 2, 2, 2)
     step[0] = 2  # the same object, another geometry

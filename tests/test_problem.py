@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from importlib import resources
 
 import pytest
@@ -71,7 +72,8 @@ def pools(draw: st.DrawFn) -> PoolProblem:
         )
     else:
         fields |= {f"dilation_{axis}": draw(st.integers(1, 4)) for axis in "dhw"}
-        fields["index"] = draw(st.sampled_from(["i64", "u8"]))
+        taps = math.prod(int(fields.get(name, 1)) for name in "TRS")
+        fields["index"] = draw(st.sampled_from(["i64", "u8"] if taps <= 255 else ["i64"]))
     return PoolProblem(C=draw(st.integers(0, 9)), **fields)  # type: ignore[arg-type]
 
 
