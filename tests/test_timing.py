@@ -54,7 +54,7 @@ def test_measure_draws_the_orders(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(entry.samples) == 4 for entry in entries)
 
 
-def test_parking_waits_for_threads_that_spin() -> None:
+def waits_for_a_thread_that_spins() -> bool:
     end = time.perf_counter() + 0.1
 
     def spin() -> None:
@@ -64,8 +64,14 @@ def test_parking_waits_for_threads_that_spin() -> None:
     thread = threading.Thread(target=spin)
     thread.start()
     timing.park(limit=10)
-    assert time.perf_counter() >= end
+    waited = time.perf_counter() >= end
     thread.join()
+    return waited
+
+
+def test_parking_waits_for_threads_that_spin() -> None:
+    """A thread that a busy machine leaves without a core looks asleep: seldom thrice."""
+    assert any(waits_for_a_thread_that_spins() for _ in range(3))
 
 
 def test_parking_ends_where_threads_never_sleep() -> None:
