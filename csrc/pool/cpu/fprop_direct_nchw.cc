@@ -37,9 +37,9 @@ size_t workspace(const PoolProblem& p) {
 /// Takes a column into an output. Of equal ones the one with the lower key, of NaN the one with the higher.
 template <class T>
 FASTCONV_INLINE void see_column(MaxAt<T>& best, Vec x, Ints key) {
-  const auto is_nan = x.v != x.v, is_first = best.value.v == best.value.v;
+  const auto is_nan = x.v != x.v, best_is_number = best.value.v == best.value.v;
   const auto taken =
-      (x.v > best.value.v) | ((x.v == best.value.v) & (key < best.at)) | (is_nan & (is_first | (key > best.at)));
+      (x.v > best.value.v) | ((x.v == best.value.v) & (key < best.at)) | (is_nan & (best_is_number | (key > best.at)));
   best.value.v = taken ? x.v : best.value.v;
   best.at = taken ? key : best.at;
 }
