@@ -61,7 +61,7 @@ inline bool torch_is_wrong(const ConvProblem& p) {
 }
 
 /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause.
-inline const char* expected_loss(const ConvRow& row, const ConvProblem& p) {
+inline const char* expected_loss(const ConvRow& row, const ConvProblem& p, bool) {
   switch (row.kernel->algorithm) {
     case Algorithm::kRef: return "the reference is written to be read, not to be fast";
     case Algorithm::kIm2col: return "the matrix is written and read again, which the direct kernels avoid";

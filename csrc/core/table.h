@@ -29,8 +29,9 @@ struct Table {
   std::span<const Row<F>> rows;
   /// Null where the device runs rows of the target, else the reason in words.
   const char* (*why_not_target)(const Target& target, int capability);
-  /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause.
-  const char* (*expected_loss)(const Row<F>& row, const typename F::Problem& problem);
+  /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause. `copied` where an
+  /// operand is transposed for it.
+  const char* (*expected_loss)(const Row<F>& row, const typename F::Problem& problem, bool copied);
   /// Whether torch's own kernel of this device is known to give wrong numbers; may be null.
   bool (*torch_is_wrong)(const typename F::Problem& problem) = nullptr;
   int capability = 0;       // of a GPU: ten times its major number plus the minor
@@ -66,11 +67,13 @@ Forms<Problem> channels_last_forms(Problem p) {
   return forms;
 }
 
-/// A row's reason against a problem, null where there is none, and the problem as the row will see it.
+/// A row's reason against a problem, null where there is none, and the problem as the row will see it: `copied` where
+/// an operand is transposed for it.
 template <class F>
 struct Answer {
   const char* reason;
   typename F::Problem seen;
+  bool copied = false;
 };
 
 template <class F>
@@ -82,7 +85,7 @@ Answer<F> ask(const Table<F>& table, const Row<F>& row, const typename F::Proble
   const char* first = nullptr;
   for (int i = 0; i < forms.count; ++i) {
     const char* reason = row.kernel->why_not(forms.all[i]);
-    if (!reason) return {nullptr, forms.all[i]};
+    if (!reason) return {nullptr, forms.all[i], i > 0};
     if (i == 0) first = reason;
   }
   return {first, given};
@@ -102,7 +105,7 @@ const char* why_not_auto(const Table<F>& table, const Row<F>& row, const typenam
   const Answer<F> answer = ask(table, row, problem);
   if (answer.reason) return answer.reason;
   if (const char* reason = F::too_inexact(row.numerics, problem, precision, table.allow_tf32)) return reason;
-  return table.expected_loss(row, answer.seen);
+  return table.expected_loss(row, answer.seen, answer.copied);
 }
 
 /// A plan for a row that has no reason against the problem.
@@ -122,7 +125,7 @@ Plan<F> choose(const Table<F>& table, Direction direction, const typename F::Pro
     if (row.direction != direction) continue;
     const Answer<F> answer = ask(table, row, problem);
     if (answer.reason || F::too_inexact(row.numerics, problem, precision, table.allow_tf32)) continue;
-    if (!table.expected_loss(row, answer.seen)) return {&row, answer.seen};
+    if (!table.expected_loss(row, answer.seen, answer.copied)) return {&row, answer.seen};
     if (!first.row) first = {&row, answer.seen};
   }
   const bool may_hand_over = must_win && !(table.torch_is_wrong && table.torch_is_wrong(problem));

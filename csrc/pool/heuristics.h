@@ -6,9 +6,12 @@
 namespace fastconv {
 
 /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause.
-inline const char* pool_expected_loss(const PoolRow& row, const PoolProblem&) {
+inline const char* pool_expected_loss(const PoolRow& row, const PoolProblem& p, bool copied) {
   if (row.kernel->algorithm == Algorithm::kRef) return "the reference is written to be read, not to be fast";
-  if (row.kernel->algorithm == Algorithm::kScatter) return "adds one output after another, as torch's kernel does";
+  if (copied) return "to transpose an image takes longer than to pool it";
+  const bool gathers = row.direction == Direction::kDgrad && p.mode == PoolMode::kMax && p.x_layout == Layout::kNchw;
+  if (gathers && row.kernel->algorithm == Algorithm::kDirect && p.taps() > 3 * p.stride_d * p.stride_h * p.stride_w)
+    return "asks every window of each input, where torch's kernel adds each output to the one input that it was";
   return nullptr;
 }
 

@@ -23,6 +23,8 @@ inline PoolAxis width_of(const PoolProblem& p) {
 }
 
 inline int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+/// The same, quickly where b is 1: dilations nearly always are, and a division takes longer than a vector's work.
+inline int64_t steps_up(int64_t a, int64_t b) { return b == 1 ? a : quotient_up(a, b); }
 
 struct PoolSpan {
   int64_t begin, end;
@@ -43,12 +45,20 @@ inline PoolWindow window_of(const PoolAxis& a, int64_t o) {
     return {begin, 1, {0, end - begin}, end - begin};
   }
   const int64_t first = o * a.stride - a.pad, last = first + a.taps;
-  const int64_t begin = first < 0 ? quotient_up(-first, a.dilation) : 0;
-  const int64_t inside = first < a.in ? quotient_up(a.in - first, a.dilation) : 0;
+  const int64_t begin = first < 0 ? steps_up(-first, a.dilation) : 0;
+  const int64_t inside = first < a.in ? steps_up(a.in - first, a.dilation) : 0;
   return {first,
           a.dilation,
           {begin, inside < a.taps ? inside : a.taps},
           (last < a.in + a.pad ? last : a.in + a.pad) - first};
+}
+
+/// The outputs whose windows lie inside the image; none of adaptive windows, which all differ.
+inline PoolSpan inside(const PoolAxis& a) {
+  if (a.adaptive) return {0, 0};
+  const int64_t begin = quotient_up(a.pad, a.stride), room = a.in + a.pad - (a.taps - 1) * a.dilation - 1;
+  const int64_t end = room < 0 ? 0 : room / a.stride + 1;
+  return {begin, end < a.out ? end : a.out};
 }
 
 /// The most taps that a window has.
@@ -67,6 +77,7 @@ inline PoolSpan outputs_of(const PoolAxis& a, int64_t i) {
 
 /// The tap by which a window that reaches input `i` looks at it, or -1.
 inline int64_t tap_of(const PoolWindow& window, int64_t i) {
+  if (window.step == 1) return i - window.first;
   return (i - window.first) % window.step == 0 ? (i - window.first) / window.step : -1;
 }
 

@@ -7,7 +7,7 @@ namespace fastconv {
 
 /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause. A row gets its
 /// null from a result in benchmarks/results/, and there is none of a GPU yet.
-inline const char* expected_loss_cuda(const ConvRow& row, const ConvProblem&) {
+inline const char* expected_loss_cuda(const ConvRow& row, const ConvProblem&, bool) {
   if (row.kernel->algorithm == Algorithm::kRef) return "the reference is written to be read, not to be fast";
   return "not measured on a GPU yet: torch's kernel runs";
 }

@@ -18,6 +18,13 @@ FASTCONV_INLINE Ints lane_numbers() {
   return lanes;
 }
 
+FASTCONV_INLINE Ints load_ints(const int32_t* p) {
+  Ints a;
+  std::memcpy(&a, p, sizeof(a));
+  return a;
+}
+FASTCONV_INLINE void store_ints(int32_t* p, Ints a) { std::memcpy(p, &a, sizeof(a)); }
+
 // The compiler's own conversions of vectors go by single lanes here.
 #if defined(__AVX512F__)
 FASTCONV_INLINE Ints load_ints(const uint8_t* p) {

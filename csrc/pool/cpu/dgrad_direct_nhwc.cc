@@ -2,15 +2,18 @@
 // index says that the input was the maximum: each input gathers, so that no two threads write one place.
 //
 // The floor is the bytes of dy, dx and the indices. Work is cut by input rows of all images, and by blocks of channels
-// where rows are few; vectors run over channels.
+// where rows are few; vectors run over channels. The gradient of means one pixel apart is such a mean, whose windows
+// share columns (slide.h).
 
 #include "core/cpu/parallel.h"
 #include "pool/cpu/gather.h"
+#include "pool/cpu/slide.h"
 
 namespace fastconv {
 namespace {
 
 constexpr int kVectors = kLanes == 16 ? 4 : 8;  // 64 channels where there are as many
+constexpr int kSliding = kLanes == 16 ? 4 : 2;  // whose columns are kept in half the registers
 
 const char* why_not(const PoolProblem& p) {
   if (const char* reason = why_not_vectors(p)) return reason;
@@ -39,6 +42,12 @@ size_t workspace(const PoolProblem& p) {
   return static_cast<size_t>(p.W) * sizeof(PoolSpan) + static_cast<size_t>(p.Q) * sizeof(float);
 }
 
+/// What the mean of an output row divides by, but for its part along the row, as a factor.
+float row_part(const PoolProblem& p, int64_t z, int64_t i) {
+  if (p.divisor) return 1 / static_cast<float>(p.divisor);
+  return 1 / static_cast<float>(counted(p, window_of(depth_of(p), z)) * counted(p, window_of(height_of(p), i)));
+}
+
 /// The tap by which output `o`, whose window reaches input `i`, looks at it, or -1; not of adaptive windows.
 FASTCONV_INLINE int64_t tap_at(const PoolAxis& a, int64_t o, int64_t i) {
   const int64_t place = i + a.pad - o * a.stride;
@@ -63,10 +72,7 @@ void gather(const PoolProblem& p, const PoolArgs& args, const Room& room, const 
     for (int64_t i = in.is.begin; i < in.is.end; ++i) {
       const int64_t t = kInWindow ? tap_at(depth, z, in.d) : 0, r = kInWindow ? tap_at(height, i, in.h) : 0;
       if (t < 0 || r < 0) continue;
-      float rows = 1;
-      if constexpr (!kIndexed)
-        rows = p.divisor ? 1 / static_cast<float>(p.divisor)
-                         : 1 / static_cast<float>(counted(p, window_of(depth, z)) * counted(p, window_of(height, i)));
+      const float rows = kIndexed ? 1 : row_part(p, z, i);
       int64_t at = (((in.n * p.Z + z) * p.P + i) * p.Q + in.js.begin) * p.C + channel;
       for (int64_t j = in.js.begin; j < in.js.end; ++j, at += p.C) {
         const Vec part = broadcast(kIndexed ? 0 : rows * room.parts[j]);
@@ -89,6 +95,69 @@ void gather(const PoolProblem& p, const PoolArgs& args, const Room& room, const 
   for (int v = 0; v < kCount; ++v) store_lanes(dx + v * kLanes, sum[v], n);
 }
 
+/// The inputs `ws` of a row, each with as many outputs that reach it along both axes as there are kTap, by kCount
+/// vectors of channels.
+template <int kCount, class T, int... kTap>
+__attribute__((noinline)) void slide_row(const PoolProblem& p, const PoolArgs& args, const Room& room, const Pixel& row,
+                                         PoolSpan ws, int64_t channel, int64_t lanes,
+                                         std::integer_sequence<int, kTap...> taps) {
+  using Values = Several<Sum, kCount>;
+  const int64_t n = kCount > 1 ? kLanes : lanes, pixel = p.C, row_size = p.Q * p.C;
+  const int64_t first = room.spans[ws.begin].begin;
+  const T* dy = static_cast<const T*>(args.dy) + ((row.n * p.P + row.is.begin) * p.Q + first) * p.C + channel;
+  T* dx = static_cast<T*>(args.out) + ((row.n * p.H + row.h) * p.W + ws.begin) * p.C + channel;
+  const float* part = room.parts + first;
+  const float rows[] = {row_part(p, 0, row.is.begin + kTap)...};
+  const auto column = [&](Values& values) __attribute__((always_inline)) {
+    values.take(Values{});
+    const auto see = [&](const T* from, float factor) __attribute__((always_inline)) {
+      values.each([=](Sum& sum, int v) __attribute__((always_inline)) {
+        sum.value = fma(load_lanes(from + v * kLanes, n), broadcast(factor), sum.value);
+      });
+    };
+    (see(dy + kTap * row_size, *part * rows[kTap]), ...);
+    dy += pixel;
+    ++part;
+  };
+  const auto done = [&](Values& total) __attribute__((always_inline)) {
+    total.each([=](const Sum& sum, int v)
+                   __attribute__((always_inline)) { store_lanes(dx + v * kLanes, sum.value, n); });
+    dx += pixel;
+  };
+  slide<1, Values>(ws.count(), column, done, taps);
+}
+
+/// The inputs of the row that were computed by sliding, if any, for the channels [begin, end).
+template <class T, class Gather>
+PoolSpan slid(const PoolProblem& p, const PoolArgs& args, const Room& room, const Pixel& row, int64_t begin,
+              int64_t end) {
+  if constexpr (std::is_same_v<Gather, Share>) {
+    const PoolSpan ws{most(p.S - 1 - p.pad_w, 0), least(p.Q - p.pad_w, p.W)};
+    const bool dense = p.D == 1 && !p.adaptive && p.stride_w == 1 && p.stride_h == 1;
+    const auto by = [&](auto taps, auto) {
+      int64_t c = begin;
+      for (; c + kSliding * kLanes <= end; c += kSliding * kLanes)
+        slide_row<kSliding, T>(p, args, room, row, ws, c, kLanes, taps);
+      for (; c < end; c += kLanes) slide_row<1, T>(p, args, room, row, ws, c, least(kLanes, end - c), taps);
+    };
+    if (dense && row.is.count() == p.S && ws.count() && with_sliding(p.S, 1, by)) return ws;
+  }
+  return {0, 0};
+}
+
+/// Of the inputs `ws` of a row each by itself, the channels [begin, end).
+template <class T, class Gather>
+void gather_row(const PoolProblem& p, const PoolArgs& args, const Room& room, Pixel in, PoolSpan ws, int64_t begin,
+                int64_t end) {
+  constexpr int64_t kBlock = kVectors * kLanes;
+  for (in.w = ws.begin; in.w < ws.end; ++in.w) {
+    in.js = room.spans[in.w];
+    int64_t c = begin;
+    for (; c + kBlock <= end; c += kBlock) gather<kVectors, T, Gather>(p, args, room, in, c, kLanes);
+    for (; c < end; c += kLanes) gather<1, T, Gather>(p, args, room, in, c, least(kLanes, end - c));
+  }
+}
+
 template <class T, class Gather>
 void run_as(const PoolProblem& p, const PoolArgs& args) {
   constexpr int64_t kBlock = kVectors * kLanes;
@@ -105,12 +174,9 @@ void run_as(const PoolProblem& p, const PoolArgs& args) {
       Pixel in{.n = row / (p.D * p.H), .d = row / p.H % p.D, .h = row % p.H, .w = 0, .zs = {}, .is = {}, .js = {}};
       in.zs = outputs_of(depth, in.d);
       in.is = outputs_of(height, in.h);
-      for (; in.w < p.W; ++in.w) {
-        in.js = room.spans[in.w];
-        int64_t c = begin;
-        for (; c + kBlock <= end; c += kBlock) gather<kVectors, T, Gather>(p, args, room, in, c, kLanes);
-        for (; c < end; c += kLanes) gather<1, T, Gather>(p, args, room, in, c, least(kLanes, end - c));
-      }
+      const PoolSpan done = slid<T, Gather>(p, args, room, in, begin, end);
+      gather_row<T, Gather>(p, args, room, in, {0, done.begin}, begin, end);
+      gather_row<T, Gather>(p, args, room, in, {done.end, p.W}, begin, end);
     }
   });
 }

@@ -1,18 +1,21 @@
 // y[n,z,p,q,c] = mean or maximum over the window of x[n,d,h,w,c]: vectors of channels, the window's inputs seen one
 // after another.
 //
-// The floor is the bytes of x, y and the indices; a window's inputs come from L1 but for its newest row. A tile is
-// kVectors vectors of channels of one output, whose results stay in registers. Work is cut by output rows of all
-// images, and by blocks of channels where rows are few.
+// The floor is the bytes of x, y and the indices; a window's inputs come from L1 but for its newest row. A tile is a
+// few vectors of channels of one output, whose results stay in registers; where windows of the usual sizes overlap, and
+// no index or epilogue is asked for, of a row of outputs, whose windows share columns (slide.h). Work is cut by output
+// rows of all images, and by blocks of channels where rows are few.
 
 #include "core/cpu/parallel.h"
 #include "pool/cpu/reduce.h"
+#include "pool/cpu/slide.h"
 #include "pool/window.h"
 
 namespace fastconv {
 namespace {
 
 constexpr int kVectors = 4;
+constexpr int kSliding = kLanes == 16 ? 4 : 2;  // whose columns are kept in half the registers
 
 const char* why_not(const PoolProblem& p) {
   if (const char* reason = why_not_vectors(p)) return reason;
@@ -20,46 +23,110 @@ const char* why_not(const PoolProblem& p) {
   return nullptr;
 }
 
-/// One output pixel: its window, of which `place` counts the inputs.
-template <class T>
-struct Pixel {
-  const T* x;  // channel 0 of the image
-  PoolWindow d, h, w;
-  float divisor;
-  int64_t at;  // the pixel's first element of y
+/// An output row, and the channels [begin, end) of it that are computed at once.
+struct Row {
+  PoolWindow d, h;
+  int64_t image, first;  // the image, and the row's first pixel
+  int64_t begin, end;
 };
 
-/// kCount vectors of channels from `channel` on; a single one has `lanes` channels.
+Divisor divisor_at(const PoolProblem& p, const Row& row, const PoolWindow& w) {
+  const int64_t d = divisor_of(p, row.d, row.h, w);
+  return Divisor(d ? static_cast<float>(d) : 1);
+}
+
+/// One output pixel by kCount vectors of channels from `channel` on; a single one has `lanes` channels.
 template <int kCount, class T, class Reduction>
-void reduce(const PoolProblem& p, const PoolArgs& args, const Pixel<T>& o, int64_t channel, int64_t lanes) {
+void reduce(const PoolProblem& p, const PoolArgs& args, const Row& row, const PoolWindow& w, const Divisor& divisor,
+            int64_t pixel, int64_t channel, int64_t lanes) {
   const int64_t n = kCount > 1 ? kLanes : lanes;
   constexpr bool kIndexed = !std::is_same_v<typename Reduction::Index, NoIndices>;
+  const T* image = static_cast<const T*>(args.x) + row.image * p.D * p.H * p.W * p.C + channel;
   Reduction all[kCount];
   if constexpr (kIndexed) {
-    const int64_t first = index_of(p, o.d, o.d.taps.begin, o.h, o.h.taps.begin, o.w, o.w.taps.begin);
+    const int64_t first = index_of(p, row.d, row.d.taps.begin, row.h, row.h.taps.begin, w, w.taps.begin);
     for (Reduction& one : all) one.begin(static_cast<int32_t>(first));
   }
-  for (int64_t t = o.d.taps.begin; t < o.d.taps.end; ++t)
-    for (int64_t r = o.h.taps.begin; r < o.h.taps.end; ++r) {
-      const T* x = o.x + ((o.d.input(t) * p.H + o.h.input(r)) * p.W + o.w.input(o.w.taps.begin)) * p.C + channel;
-      for (int64_t s = o.w.taps.begin; s < o.w.taps.end; ++s, x += o.w.step * p.C) {
-        const auto place = static_cast<int32_t>(kIndexed ? index_of(p, o.d, t, o.h, r, o.w, s) : 0);
+  for (int64_t t = row.d.taps.begin; t < row.d.taps.end; ++t)
+    for (int64_t r = row.h.taps.begin; r < row.h.taps.end; ++r) {
+      const T* x = image + ((row.d.input(t) * p.H + row.h.input(r)) * p.W + w.input(w.taps.begin)) * p.C;
+      for (int64_t s = w.taps.begin; s < w.taps.end; ++s, x += w.step * p.C) {
+        const auto place = static_cast<int32_t>(kIndexed ? index_of(p, row.d, t, row.h, r, w, s) : 0);
 #pragma GCC unroll 4
         for (int v = 0; v < kCount; ++v) all[v].see(load_lanes(x + v * kLanes, n), place);
       }
     }
 #pragma GCC unroll 4
   for (int v = 0; v < kCount; ++v) {
-    const int64_t c = channel + v * kLanes;
-    finish_channels(all[v].result(broadcast(o.divisor)), args.epilogue, static_cast<T*>(args.out), o.at, c, n);
-    if constexpr (kIndexed) store_ints(static_cast<typename Reduction::Index*>(args.index) + o.at + c, all[v].at, n);
+    const int64_t c = channel + v * kLanes, at = pixel * p.C;
+    finish_channels(all[v].result(divisor), args.epilogue, static_cast<T*>(args.out), at, c, n);
+    if constexpr (kIndexed) store_ints(static_cast<typename Reduction::Index*>(args.index) + at + c, all[v].at, n);
+  }
+}
+
+/// The outputs `qs` of a row, whose windows lie inside the image, by kCount vectors of channels.
+template <int kStep, int kCount, class T, class Reduction, int... kTap>
+__attribute__((noinline)) void slide_row(const PoolProblem& p, const PoolArgs& args, const Row& row, PoolSpan qs,
+                                         int64_t channel, int64_t lanes, std::integer_sequence<int, kTap...> taps) {
+  using Values = Several<Reduction, kCount>;
+  const int64_t n = kCount > 1 ? kLanes : lanes, pixel = p.C, row_size = row.h.step * p.W * p.C;
+  const PoolWindow first = window_of(width_of(p), qs.begin);
+  const T* x =
+      static_cast<const T*>(args.x) + ((row.image * p.H + row.h.input(0)) * p.W + first.input(0)) * p.C + channel;
+  T* y = static_cast<T*>(args.out) + (row.first + qs.begin) * p.C + channel;
+  const Divisor divisor = divisor_at(p, row, first);
+  const auto column = [&](Values& values) __attribute__((always_inline)) {
+    values.take(Values{});
+    const auto see = [&](const T* from) __attribute__((always_inline)) {
+      values.each([=](Reduction& one, int v)
+                      __attribute__((always_inline)) { one.see(load_lanes(from + v * kLanes, n), 0); });
+    };
+    (see(x + kTap * row_size), ...);
+    x += pixel;
+  };
+  const auto done = [&](Values& total) __attribute__((always_inline)) {
+    total.each([=](const Reduction& one, int v)
+                   __attribute__((always_inline)) { store_lanes(y + v * kLanes, one.result(divisor), n); });
+    y += pixel;
+  };
+  slide<kStep, Values>(qs.count(), column, done, taps);
+}
+
+/// The outputs of the row that were computed by sliding, if any.
+template <class T, class Reduction>
+PoolSpan slid(const PoolProblem& p, const PoolArgs& args, const Row& row) {
+  if constexpr (std::is_same_v<typename Reduction::Index, NoIndices>) {
+    const PoolSpan qs = inside(width_of(p));
+    const bool square = p.D == 1 && row.h.taps.count() == p.S && p.dilation_w == 1;
+    const auto by = [&](auto taps, auto step) {
+      int64_t c = row.begin;
+      for (; c + kSliding * kLanes <= row.end; c += kSliding * kLanes)
+        slide_row<step(), kSliding, T, Reduction>(p, args, row, qs, c, kLanes, taps);
+      for (; c < row.end; c += kLanes)
+        slide_row<step(), 1, T, Reduction>(p, args, row, qs, c, least(kLanes, row.end - c), taps);
+    };
+    if (square && qs.count() && args.epilogue.empty() && with_sliding(p.S, p.stride_w, by)) return qs;
+  }
+  return {0, 0};
+}
+
+/// Of the outputs `qs` of a row each by itself.
+template <class T, class Reduction>
+void reduce_row(const PoolProblem& p, const PoolArgs& args, const Row& row, PoolSpan qs) {
+  for (int64_t q = qs.begin; q < qs.end; ++q) {
+    const PoolWindow w = window_of(width_of(p), q);
+    const Divisor divisor = divisor_at(p, row, w);
+    int64_t c = row.begin;
+    for (; c + kVectors * kLanes <= row.end; c += kVectors * kLanes)
+      reduce<kVectors, T, Reduction>(p, args, row, w, divisor, row.first + q, c, kLanes);
+    for (; c < row.end; c += kLanes)
+      reduce<1, T, Reduction>(p, args, row, w, divisor, row.first + q, c, least(kLanes, row.end - c));
   }
 }
 
 template <class T, class Reduction>
 void run_as(const PoolProblem& p, const PoolArgs& args) {
   constexpr int64_t kBlock = kVectors * kLanes;
-  const PoolAxis depth = depth_of(p), height = height_of(p), width = width_of(p);
   const int64_t rows = p.N * p.Z * p.P;
   const int64_t blocks = rows < 4 * num_threads() ? divide_up(p.C, kBlock) : 1,
                 block = divide_up(p.C, blocks * kBlock) * kBlock;
@@ -67,22 +134,16 @@ void run_as(const PoolProblem& p, const PoolArgs& args) {
   parallel_for(tasks, [&](int64_t task) {
     const Range mine = part_of(rows * blocks, tasks, task);
     for (int64_t part = mine.begin; part < mine.end; ++part) {
-      const int64_t row = part / blocks, n = row / (p.Z * p.P);
-      const int64_t begin = part % blocks * block, end = least(begin + block, p.C);
-      Pixel<T> o{.x = static_cast<const T*>(args.x) + n * p.D * p.H * p.W * p.C,
-                 .d = window_of(depth, row / p.P % p.Z),
-                 .h = window_of(height, row % p.P),
-                 .w = {},
-                 .divisor = 1,
-                 .at = 0};
-      for (int64_t q = 0; q < p.Q; ++q) {
-        o.w = window_of(width, q);
-        o.divisor = static_cast<float>(most(divisor_of(p, o.d, o.h, o.w), 1));
-        o.at = (row * p.Q + q) * p.C;
-        int64_t c = begin;
-        for (; c + kBlock <= end; c += kBlock) reduce<kVectors, T, Reduction>(p, args, o, c, kLanes);
-        for (; c < end; c += kLanes) reduce<1, T, Reduction>(p, args, o, c, least(kLanes, end - c));
-      }
+      const int64_t number = part / blocks, begin = part % blocks * block;
+      const Row row{.d = window_of(depth_of(p), number / p.P % p.Z),
+                    .h = window_of(height_of(p), number % p.P),
+                    .image = number / (p.Z * p.P),
+                    .first = number * p.Q,
+                    .begin = begin,
+                    .end = least(begin + block, p.C)};
+      const PoolSpan done = slid<T, Reduction>(p, args, row);
+      reduce_row<T, Reduction>(p, args, row, {0, done.begin});
+      reduce_row<T, Reduction>(p, args, row, {done.end, p.Q});
     }
   });
 }

@@ -97,7 +97,7 @@ void reduce(const PoolProblem& p, const PoolArgs& args, int64_t image, int64_t c
     const T* x = static_cast<const T*>(args.x) + (image * p.C + c) * p.W;
     Reduction all;
     all.value = lanes_of<T, Reduction>(x, p.W, n);
-    finish_channels(all.result(broadcast(global_divisor(p))), args.epilogue, static_cast<T*>(args.out), image * p.C, c,
+    finish_channels(all.result(Divisor(global_divisor(p))), args.epilogue, static_cast<T*>(args.out), image * p.C, c,
                     n);
   } else {
     for (int64_t i = 0; i < n; ++i) reduce_indexed<T, typename Reduction::Index>(p, args, image * p.C + c + i);

@@ -46,7 +46,7 @@ struct Block {
     int64_t w = 0;
     for (; w + kPixels <= p.W; w += kPixels) see<kPixels>(x + w * p.C, w, end - begin);
     for (; w < p.W; ++w) see<1>(x + w * p.C, w, end - begin);
-    const Vec divisor = broadcast(global_divisor(p));
+    const Divisor divisor(global_divisor(p));
     for (int64_t c = 0; c < end - begin; c += kLanes) {
       const int64_t lanes = least(kLanes, end - begin - c), at = n * p.C + begin + c;
       Reduction one;
