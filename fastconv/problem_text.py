@@ -51,11 +51,13 @@ class Extents:
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """One field by its own key; one with a `default` is not written where it has it."""
+    """One field by its own key; one with a `default` is not written where it has it, and one without a `least`
+    number may have any.
+    """
 
     key: str
     name: str
-    least: int
+    least: int | None
     default: int | None = None
 
 
@@ -355,7 +357,7 @@ def _least(part: Part) -> Iterator[tuple[str, int]]:
         yield from ((letter, part.least) for letter in part.letters)
     elif isinstance(part, Outputs):
         yield from ((letter, -1) for letter in "ZPQ")
-    elif isinstance(part, Number):
+    elif isinstance(part, Number) and part.least is not None:
         yield part.name, part.least
     elif isinstance(part, Steps) and part.least is not None:
         yield from ((f"{part.name}_{axis}", part.least) for axis in "dhw")

@@ -58,3 +58,13 @@ def assert_close(out: torch.Tensor, expected: torch.Tensor) -> None:
 def gradients(out: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """The gradients of the sum of `out`."""
     return torch.autograd.grad(out, inputs, torch.ones_like(out))
+
+
+def of_torch(name: str, x: torch.Tensor, *given: Any, **arguments: Any) -> Any:
+    """torch's own; in float32 where it has no such kernel, as for means of three axes in bfloat16."""
+    try:
+        return getattr(torch.nn.functional, name)(x, *given, **arguments)
+    except (RuntimeError, NotImplementedError) as error:
+        if "not implemented for" not in str(error):
+            raise
+        return getattr(torch.nn.functional, name)(x.float(), *given, **arguments).to(x.dtype)

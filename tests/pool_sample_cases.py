@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers_torch import assert_close
-from test_pool import of_torch
+from helpers_torch import assert_close, of_torch
 from test_pool_arguments import first_line
 from torch import Tensor
 from torch.testing._internal.common_methods_invocations import op_db

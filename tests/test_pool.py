@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers_torch import assert_close
+from helpers_torch import assert_close, of_torch
 from torch import Tensor
 
 import fastconv
@@ -70,16 +70,6 @@ def layer(name: str, x: Tensor, **arguments: Any) -> Any:
 def under_enable(name: str, x: Tensor, **arguments: Any) -> Any:
     with fastconv.enabled():
         return getattr(F, name)(x, **arguments)
-
-
-def of_torch(name: str, x: Tensor, *given: Any, **arguments: Any) -> Any:
-    """torch's own; in float32 where it has no such kernel, as for means of three axes in bfloat16."""
-    try:
-        return getattr(F, name)(x, *given, **arguments)
-    except (RuntimeError, NotImplementedError) as error:
-        if "not implemented for" not in str(error):
-            raise
-        return getattr(F, name)(x.float(), *given, **arguments).to(x.dtype)
 
 
 WAYS: list[Callable[..., Any]] = [functional, layer, under_enable]

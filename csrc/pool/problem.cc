@@ -24,7 +24,7 @@ constexpr TextStep<P> kSteps[] = {
     {"dl", &P::dilation_d, &P::dilation_h, &P::dilation_w, 1, 1, true},
 };
 constexpr TextField<P> kAfter[] = {
-    {.key = "div", .at = &P::divisor, .least = 0, .optional = true},
+    {.key = "div", .at = &P::divisor, .least = INT64_MIN, .optional = true},
     {.key = "z", .at = &P::Z, .least = 0, .depth = true, .output = true, .ends_part = false},
     {.key = "p", .at = &P::P, .least = 0, .output = true, .ends_part = false},
     {.key = "q", .at = &P::Q, .least = 0, .output = true},

@@ -86,7 +86,7 @@ bool read_call(const Shape& input, const Pooling& given, PoolCall* call) {
   p.N = input.sizes[0], p.C = input.sizes[1];
   spread(input.sizes + 2, given.axes, &p.D, &p.H, &p.W);
   if (p.C < 1 || p.D < 1 || p.H < 1 || p.W < 1) return false;
-  if (given.has_divisor && given.divisor < 1) return false;
+  if (given.has_divisor && given.divisor == 0) return false;
   p.mode = given.mode;
   p.adaptive = given.adaptive;
   p.index = given.index;

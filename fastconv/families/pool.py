@@ -52,7 +52,7 @@ class PoolProblem(Problem):
         Word({"i64": {"index": "i64"}, "u8": {"index": "u8"}}, "i64"),
         Word({"fixed": {"adaptive": False}, "adapt": {"adaptive": True}}, "fixed"),
         Word({"incl": {"count_include_pad": True}, "excl": {"count_include_pad": False}}, "incl"),
-        Number("div", "divisor", 0, 0), Outputs(), DTYPE, LAYOUT,
+        Number("div", "divisor", None, 0), Outputs(), DTYPE, LAYOUT,
     )  # fmt: skip
     MARKS: ClassVar[tuple[str, ...]] = ("avg", "max")
 
