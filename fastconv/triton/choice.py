@@ -1,4 +1,4 @@
-"""Which Triton row takes a problem: the rules of csrc/conv/choice.cc, for the rows of this folder."""
+"""Which Triton row takes a problem: the rules of csrc/core/table.h, for the rows of this folder."""
 
 from __future__ import annotations
 
