@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastconv import _native
+from fastconv import _native, _triton
 from fastconv.ops.pool_function import Pooling, apply, apply_indexed
 from fastconv.ops.watch import FUNCTION, OP, SHORT, way_of
 from fastconv.tensors import is_int
@@ -82,7 +82,7 @@ def _run(
         way not in (OP, FUNCTION, SHORT)
         or input.dim() != axes + 2
         or input.layout != torch.strided
-        or not (_native.serves(input) or way == OP)
+        or not (_native.serves(input) or way == OP or input.device.type in _triton.device_types())
     ):
         return of_torch()
     try:

@@ -99,15 +99,11 @@ class Axis:
 
 def axes_of(p: PoolProblem) -> tuple[Axis, Axis, Axis]:
     """Depth, height and width."""
-    depth, height, width = (
-        Axis(
-            *(getattr(p, letter) for letter in letters),
-            *(getattr(p, f"{name}_{axis}") for name in ("stride", "pad", "dilation")),
-            adaptive=p.adaptive,
-        )
-        for letters, axis in (("DTZ", "d"), ("HRP", "h"), ("WSQ", "w"))
+    return (
+        Axis(p.D, p.T, p.Z, p.stride_d, p.pad_d, p.dilation_d, p.adaptive),
+        Axis(p.H, p.R, p.P, p.stride_h, p.pad_h, p.dilation_h, p.adaptive),
+        Axis(p.W, p.S, p.Q, p.stride_w, p.pad_w, p.dilation_w, p.adaptive),
     )
-    return depth, height, width
 
 
 def constant_divisor(p: PoolProblem) -> int:

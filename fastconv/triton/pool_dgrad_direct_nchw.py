@@ -18,5 +18,6 @@ def _why_not(p: PoolProblem) -> str | None:
 
 
 ROWS = (
-    Row("pool_dgrad_direct_nchw_triton", "dgrad", "exact", "direct", _why_not, pool_gather.run, pool_gather.configs),
+    Row("pool_dgrad_direct_nchw_triton", "dgrad", "exact", "direct", _why_not, pool_gather.run,
+        pool_gather.configs),
 )  # fmt: skip

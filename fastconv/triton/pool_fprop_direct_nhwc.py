@@ -18,5 +18,6 @@ def _why_not(p: PoolProblem) -> str | None:
 
 
 ROWS = (
-    Row("pool_fprop_direct_nhwc_triton", "fprop", "exact", "direct", _why_not, pool_window.run, pool_window.configs),
+    Row("pool_fprop_direct_nhwc_triton", "fprop", "exact", "direct", _why_not, pool_window.run,
+        pool_window.configs),
 )  # fmt: skip

@@ -18,5 +18,6 @@ def _why_not(p: PoolProblem) -> str | None:
 
 
 ROWS = (
-    Row("pool_fprop_global_nhwc_triton", "fprop", "exact", "global", _why_not, pool_global.run, pool_global.configs),
+    Row("pool_fprop_global_nhwc_triton", "fprop", "exact", "global", _why_not, pool_global.run,
+        pool_global.configs),
 )  # fmt: skip

@@ -132,8 +132,8 @@ def _kernel(
             q = q_first + j
             b_dx = _share(
                 p_dy, p_index, b_dx, o_row, q, m_row & (q < q_end), own, place_of(t, r, 0, R, S),
-                row_count, w, W, Q, stride_w, pad_w, dilation_w, w_step, S, MAX, INDEX, DILATED, ADAPTIVE,
-                COUNTS, PADDED,
+                row_count, w, W, Q, stride_w, pad_w, dilation_w, w_step, S, MAX, INDEX, DILATED,
+                ADAPTIVE, COUNTS, PADDED,
             )  # fmt: skip
     if not MAX and not COUNTS:
         b_dx = quotient(b_dx, divisor)

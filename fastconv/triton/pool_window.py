@@ -33,6 +33,8 @@ __all__ = ["configs", "run"]
 
 #: Taps of a plane of the window that are unrolled.
 _UNROLLED = 25
+#: Results and indices of a thread's strip, beyond which registers would keep other threads out.
+_NUMBERS = 16
 
 
 @triton.jit
@@ -43,16 +45,16 @@ def _first(first, dilation):
 
 @triton.jit
 def _see(
-    best, at, b, flat, tap, I: tl.constexpr, S: tl.constexpr, R: tl.constexpr, SKIP: tl.constexpr,
-    MAX: tl.constexpr, INDEX: tl.constexpr,
+    best, at, b, flat, tap, ROW: tl.constexpr, S: tl.constexpr, R: tl.constexpr,
+    SKIP: tl.constexpr, MAX: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     """`best` and `at`, tuples of a strip's rows, with the pixels `b` of the strip's row of pixels
-    I: input `flat` of the image, and by `tap` of the first row's window.
+    ROW: input `flat` of the image, and by `tap` of the first row's window.
     """
     bests, ats = (), ()
     for j in tl.static_range(len(best)):
         b_best, b_at = best[j], at[j]
-        if I >= j * SKIP and I < j * SKIP + R:
+        if j * SKIP <= ROW and j * SKIP + R > ROW:
             if MAX and INDEX != "none":
                 larger = (b > b_best) | (b != b)
                 b_best = tl.where(larger, b, b_best)
@@ -177,11 +179,15 @@ def _is_unrolled(p: PoolProblem) -> bool:
 
 
 def configs(p: PoolProblem) -> tuple[Config, ...]:
-    """Strips where windows overlap, as long as registers allow and programs remain; a lane a thread."""
-    overlap = _is_unrolled(p) and (p.R - 1) * p.dilation_h >= p.stride_h
-    most = rows_for(p.y_elements // vector(p.C, p.dtype, p.y_layout), 128, 4) if overlap else 1
-    rows = [most, *(rows for rows in (1, 2, 4) if overlap and rows != most)]
-    return tuple(config_of(each, 128) for each in rows)
+    """Strips where windows overlap, as long as registers allow and programs remain."""
+    if not _is_unrolled(p) or (p.R - 1) * p.dilation_h < p.stride_h:
+        return (config_of(1, 128),)
+    width = vector(p.C, p.dtype, p.y_layout)
+    numbers = width * (2 if p.mode == "max" else 1)
+    most = rows_for(p.y_elements // width, 128, max(1, min(4, _NUMBERS // numbers)))
+    return tuple(
+        config_of(rows, 128) for rows in (most, *(each for each in (1, 2, 4) if each != most))
+    )
 
 
 def run(p: PoolProblem, args: Args, config: Config) -> None:
