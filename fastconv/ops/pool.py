@@ -173,8 +173,10 @@ def _backward_of_torch(kind: Kind, dy: Tensor, *given: Any) -> Tensor:
 
 def _complete(kind: Kind, given: Sequence[Any]) -> tuple[Any, ...]:
     """The arguments with the defaults at their end, which the dispatcher leaves out."""
-    defaults = (None, [], [], False, True, None) if kind.name == "avg_pool" else ()
     arguments = tuple(given[: kind.count])
+    if kind.name != "avg_pool":
+        return arguments
+    defaults: tuple[Any, ...] = (None, [], [], False, True, None)
     return arguments + defaults[len(arguments) :]
 
 

@@ -16,7 +16,7 @@ from fastconv import policy
 from fastconv.families.pool import PoolProblem
 from fastconv.ops.layout import dense_strides
 from fastconv.ops.rows import row_for
-from fastconv.tensors import DTYPES, layout_of, lifted
+from fastconv.tensors import DTYPES, INDEX_DTYPES, layout_of, lifted
 
 __all__ = ["backward_on_triton", "forward_on_triton"]
 
@@ -144,9 +144,7 @@ def forward_on_triton(
     strides = dense_strides(sizes, last)
     out, places = x.new_empty_strided(sizes, strides), None
     if index:
-        places = x.new_empty_strided(
-            sizes, strides, dtype=torch.uint8 if index == "u8" else torch.int64
-        )
+        places = x.new_empty_strided(sizes, strides, dtype=INDEX_DTYPES[index])
     call.run(row, p, {"x": x, "out": out, "index": places})
     policy.note_kernel("fprop", row.name, "pool")
     return out, places
@@ -159,7 +157,7 @@ def backward_on_triton(
     """The gradient of an input of `sizes`, in channels last or contiguous; None where torch's
     kernel is to run.
     """
-    kinds = {None: "", torch.int64: "i64", torch.uint8: "u8"}
+    kinds = {None: ""} | {dtype: name for name, dtype in INDEX_DTYPES.items()}
     kind = kinds.get(None if index is None else index.dtype)
     p = _problem(name, sizes, dy.dtype, arguments, kind or "")
     if p is None or kind is None or tuple(dy.shape) != _y_sizes(p, len(sizes) - 2):

@@ -27,7 +27,7 @@ import torch
 from fastconv import families
 from fastconv.families.record import Operand
 from fastconv.problem_text import Problem
-from fastconv.tensors import TORCH_DTYPES
+from fastconv.tensors import INDEX_DTYPES, TORCH_DTYPES
 from fastconv.triton import ROWS, Row
 from fastconv.triton.choice import ask
 from fastconv.triton.launch import Launch, recorded
@@ -40,7 +40,6 @@ _POINTERS = {
     torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16", torch.float16: "*fp16",
     torch.int64: "*i64", torch.uint8: "*u8",
 }  # fmt: skip
-_INDICES = {"i64": torch.int64, "u8": torch.uint8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ def _tensor(p: Problem, operand: Operand) -> torch.Tensor:
         wide = torch.float64 if p.dtype == "f64" else torch.float32
         return torch.empty(operand.extents(p), dtype=wide, device="meta")
     if operand.kind == "index":
-        dtype = _INDICES[families.of(p).indexed(p)]
+        dtype = INDEX_DTYPES[families.of(p).indexed(p)]
     last = operand.kind == "weight" or p.layout(operand.side) == "nhwc"
     format = torch.channels_last_3d if last else torch.contiguous_format
     return torch.empty(operand.extents(p), dtype=dtype, device="meta", memory_format=format)
