@@ -82,6 +82,13 @@ def test_named_pools_through_the_library(layout: str, form) -> None:
         with fastconv.enabled(), fastconv.use(*names):
             ran = assert_same_pool(module, form, layout, torch.float32)
         assert ran == names
-    refused = pytest.raises(RuntimeError, match="the image is not one window")
-    with fastconv.use(f"pool_fprop_global_{layout}_triton"), refused:
-        assert_same_pool(fastconv.functional, POOLS[0], layout, torch.float32)
+
+
+def test_a_named_pool_says_why_not() -> None:
+    x = torch.randn(1, 4, 6, 6)
+    for name, reason in (
+        ("pool_fprop_global_nchw_triton", "the image is not one window"),
+        ("pool_dgrad_direct_nchw_triton", "computes dgrad of pool, not fprop of pool"),
+    ):
+        with pytest.raises(RuntimeError, match=reason):
+            torch.ops.fastconv.avg_pool(x, [2, 2], [2, 2], [0, 0], False, True, None, name)
