@@ -1,6 +1,6 @@
 """Which kernel runs a problem on a GPU: a measured plan first, then heuristics.
 
-The CUDA rows choose among themselves (csrc/conv/choice.cc), and so do Triton's
+The CUDA rows choose among themselves (csrc/core/table.h), and so do Triton's
 (fastconv/triton/choice.py). Here the two choices meet, for the op library and for Python alike.
 """
 

@@ -148,17 +148,6 @@ class ConvProblem(Problem):
         return ELEMENT_SIZE[self.dtype] * (self.x_elements + self.w_elements + self.y_elements)
 
     @property
-    def reach(self) -> int:
-        """How far the sums may go along an axis, inside the image or not, in pixels: a bound of
-        every sum and product of extents, stride, padding and dilation.
-        """
-        return max(
-            self.D + abs(self.pad_d) + self.Z * self.stride_d + self.T * self.dilation_d,
-            self.H + abs(self.pad_h) + self.P * self.stride_h + self.R * self.dilation_h,
-            self.W + abs(self.pad_w) + self.Q * self.stride_w + self.S * self.dilation_w,
-        )
-
-    @property
     def is_depthwise(self) -> bool:
         return self.groups == self.C and self.groups > 1
 

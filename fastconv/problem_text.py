@@ -209,6 +209,22 @@ class Problem:
         """
         return all(getattr(self, name) == 1 for name in "DTZ") and self.pad_d == 0
 
+    @property
+    def reach(self) -> int:
+        """How far a window may go along an axis, inside the image or not, in pixels: a bound of
+        every sum and product of extents, stride, padding and dilation.
+        """
+        found = 0
+        for extent, taps, out, axis in _AXES:
+            stride, pad, dilation = (
+                getattr(self, f"{name}_{axis}") for name in ("stride", "pad", "dilation")
+            )
+            inputs, outputs = getattr(self, extent), getattr(self, out)
+            found = max(
+                found, inputs + abs(pad) + outputs * stride + getattr(self, taps) * dilation
+            )
+        return found
+
     def is_derived(self) -> bool:
         """Whether Z, P and Q are what the formula gives."""
         return all(

@@ -14,6 +14,7 @@ from fastconv.problem_text import Problem
 
 __all__ = [
     "DTYPES",
+    "INDEX_DTYPES",
     "INT64_MAX",
     "TORCH_DTYPES",
     "axes_of",
@@ -28,6 +29,8 @@ __all__ = [
 #: The names of torch's dtypes, and the way back: the one table of them.
 DTYPES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 TORCH_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
+#: Those of indices, by the names that `fastconv.families.record.Family.indexed` gives.
+INDEX_DTYPES = {"i64": torch.int64, "u8": torch.uint8}
 
 
 #: The largest number that torch takes for an argument.

@@ -23,7 +23,7 @@ from fastconv import _cuda, _native, _triton, families, plans, python_rows, regi
 from fastconv.families.record import Call
 from fastconv.plans import TORCH, Plan
 from fastconv.problem_text import Problem
-from fastconv.tensors import drawn, in_layout
+from fastconv.tensors import INDEX_DTYPES, drawn, in_layout
 from fastconv.testing import tolerance
 from fastconv.testing.tolerance import Tolerance
 
@@ -69,6 +69,7 @@ def _row_call(
 
     family = families.of(p)
     written = family.output(direction)
+    indices = _indices(direction, p, t)
 
     def run() -> Tensor:
         # What has the result's extents: what it is the gradient of, or the gradient of it.
@@ -77,10 +78,29 @@ def _row_call(
         else:
             out = torch.empty_like(t["x" if written.side == "x" else "dy"])
         given = {each.name: t[each.name] for each in family.inputs(direction)}
-        call.run(row, p, given | {written.name: out}, config=config)
+        call.run(row, p, given | indices | {written.name: out}, config=config)
         return out
 
     return run
+
+
+def _indices(direction: str, p: Problem, t: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Room for the indices that a call of the direction writes, or those that it reads: of the drawn
+    input, by the first row that writes them.
+    """
+    from fastconv.triton import call, choice
+
+    family = families.of(p)
+    if not family.indexed(p):
+        return {}
+    index = torch.empty_like(t["dy"], dtype=INDEX_DTYPES[family.indexed(p)])
+    if family.index_of(direction, p) is None:
+        writer = next(each for each in family.directions if family.index_of(each, p))
+        row = choice.choose(writer, p)
+        assert row is not None
+        given = {each.name: t[each.name] for each in family.inputs(writer)}
+        call.run(row, p, given | {"index": index, "out": torch.empty_like(t["dy"])})
+    return {"index": index}
 
 
 def _seconds(call: Callable[[], object]) -> float:

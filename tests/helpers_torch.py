@@ -1,10 +1,13 @@
-"""Argument forms of a convolution that the torch-facing tests share."""
+"""Argument forms of convolutions and pools that the torch-facing tests share."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
+
+import fastconv
 
 #: (input, weight, keyword arguments): strided, padded, dilated, grouped, depthwise, pointwise, 1x1
 #: image.
@@ -68,3 +71,40 @@ def of_torch(name: str, x: torch.Tensor, *given: Any, **arguments: Any) -> Any:
         if "not implemented for" not in str(error):
             raise
         return getattr(torch.nn.functional, name)(x.float(), *given, **arguments).to(x.dtype)
+
+
+#: Pools: the input's sizes, the function of `torch.nn.functional`, and its arguments.
+POOLS = [
+    ((1, 3, 4, 5, 6), "avg_pool3d", ((2, 3, 2),), {}),
+    ((1, 3, 4, 5, 6), "max_pool3d", (2, 2, 1), {}),
+    ((2, 5, 9, 8), "max_pool2d", (3, 2, 1), {"return_indices": True}),
+    ((2, 5, 9, 8), "max_pool2d", (2, 1, 0, 2), {}),
+    ((2, 5, 9, 8), "avg_pool2d", (3, 2, 1), {"ceil_mode": True, "count_include_pad": False}),
+    ((2, 5, 9, 8), "avg_pool2d", (3, 1, 1), {"divisor_override": 4}),
+    ((2, 5, 9, 8), "adaptive_avg_pool2d", ((4, 3),), {}),
+    ((2, 5, 9, 8), "adaptive_max_pool2d", ((4, 3),), {"return_indices": True}),
+]
+
+
+def assert_same_pool(
+    module: Any, form: tuple[Any, ...], layout: str, dtype: torch.dtype
+) -> list[str | None]:
+    """That `module`'s pool, its indices and its gradient are those of torch with nothing of fastconv
+    under it, strides too; the kernels that ran.
+    """
+    sizes, name, arguments, options = form
+    x = torch.randn(sizes, generator=torch.Generator().manual_seed(0)).to(dtype)
+    if layout == "nhwc":
+        last = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+        x = x.contiguous(memory_format=last)
+    x.requires_grad_()
+    found = []
+    for where in (torch.nn.functional, module):
+        with nullcontext() if found else fastconv.enabled(False):
+            made = getattr(where, name)(x, *arguments, **options)
+            y, *rest = made if isinstance(made, tuple) else (made,)
+            found.append([y, *rest, *gradients(y, (x,))])
+    for want, have in zip(*found, strict=True):
+        assert_close(have, want)
+        assert have.stride() == want.stride()
+    return [fastconv.last_kernel(direction, "pool") for direction in ("fprop", "dgrad")]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers_torch import FORMS, assert_close, gradients, operands
+from helpers_torch import FORMS, POOLS, assert_close, assert_same_pool, gradients, operands
+from helpers_triton import quick_interpreter
 
 import fastconv
 from fastconv import _native
-from fastconv.ops import portable
+from fastconv.ops import pool, portable
 
 assert _native.lib is None, "to be run with FASTCONV_SKIP_NATIVE=1"
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.fixture(autouse=True)
+def quick() -> Iterator[None]:
+    with quick_interpreter():
+        yield
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -196,3 +205,56 @@ def test_nothing_to_freeze() -> None:
     fastconv.unfreeze(model)
     fastconv.revert(model)
     assert type(model[0]) is torch.nn.Conv2d
+
+
+@pytest.mark.parametrize("form", POOLS, ids=str)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_pools(layout: str, form) -> None:
+    """By the functions and under `enable()`, on Triton's rows; the dtypes go round."""
+    dtype = DTYPES[POOLS.index(form) % len(DTYPES)]
+    ran = assert_same_pool(fastconv.functional, form, layout, dtype)
+    assert all(str(name).endswith("_triton") for name in ran)
+    with fastconv.enabled():
+        assert assert_same_pool(F, form, layout, dtype) == ran
+    assert_same_pool(F, form, layout, dtype)
+    assert [fastconv.last_kernel(d, "pool") for d in ("fprop", "dgrad")] == [None, None]
+
+
+def test_gradcheck_of_pools() -> None:
+    x = torch.randn(1, 1, 4, 3, dtype=torch.float64, requires_grad=True)
+    for call in (
+        lambda x: fastconv.functional.max_pool2d(x, 2, 2, 1),
+        lambda x: fastconv.functional.avg_pool2d(x, 2, 2, 1, count_include_pad=False),
+    ):
+        assert torch.autograd.gradcheck(call, (x,), fast_mode=True)
+        assert torch.autograd.gradgradcheck(call, (x,), fast_mode=True)
+
+
+@pytest.mark.parametrize("name", pool.SCHEMAS)
+def test_pools_for_compilers_in_eager(name: str) -> None:
+    x = torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    kind = pool.KINDS[name.removesuffix("_backward")]
+    window = ([3, 3], [2, 2], [1, 1])
+    arguments = {"max_pool": (*window, [1, 1], False), "avg_pool": (*window, False, True, None)}
+    given = arguments.get(kind.name, ([4, 3],))
+    through = dataclasses.replace(kind, sees_through=True)
+    made = [each.forward(x, given) for each in (kind, through)]
+    if name == kind.name:
+        torch.testing.assert_close(made[1], made[0])
+        return
+    y, index = made[0] if kind.indexed else (made[0], None)
+    ours, theirs = (each.backward(y, index, x.shape, False, given) for each in (through, kind))
+    assert_close(ours, theirs)
+
+
+def test_errors_of_pools_are_torchs() -> None:
+    x = torch.randn(1, 2, 5, 5)
+    with pytest.raises(RuntimeError) as theirs:
+        F.max_pool2d(x, 2, 1, 2)
+    for call in (fastconv.functional.max_pool2d, F.max_pool2d):
+        with fastconv.enabled(), pytest.raises(RuntimeError) as ours:
+            call(x, 2, 1, 2)
+        assert str(ours.value) == str(theirs.value)
+    wrong = pytest.raises(RuntimeError, match="it computes dgrad of pool, not fprop of pool")
+    with wrong:
+        torch.ops.fastconv.adaptive_avg_pool(x, [2, 2], "pool_dgrad_direct_nhwc_triton")

@@ -38,7 +38,7 @@ ORDER = (
     "tensors", "reference", "testing", "testing.reference", "testing.tolerance",
     "families.record", "families.*", "families", "slots",
     "_tables", "plans", "testing.inputs", "testing.shapes",
-    "triton.launch", "triton.row", "triton.*", "triton.[fdw]*_*_n*", "triton",
+    "triton.launch", "triton.row", "triton.*", "triton.*_*_n[ch]*", "triton",
     "triton.heuristics", "triton.choice", "triton.call", "triton.aot",
     "_triton", "plan", "registry", "python_rows", "policy", "tune",
     "testing.triton_rows", "testing.check",
@@ -190,8 +190,8 @@ def test_triton_files(path: Path) -> None:
     assert path.name == "launch.py" or not re.search(r"\w\[[^\]]*\]\(p_|_kernel\[", text)
     assert path.name == "dot.py" or "tl.dot(" not in text
     directions = {direction for family in families.all() for direction in family.directions}
-    if path.stem.split("_")[0] in directions:
-        assert re.search(rf"[a-z]+_{path.stem}_triton", text), "a file without its row"
+    if path.stem.split("_")[0] in directions or path.stem.endswith(("_nhwc", "_nchw")):
+        assert re.search(rf"\b(?:[a-z]+_)?{path.stem}_triton", text), "a file without its row"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from fastconv import _cuda, _triton, cli, plan, plans, tune
+from fastconv import _cuda, _triton, cli, families, plan, plans, tune
 from fastconv.bench import tuning, workloads
 from fastconv.problem import ConvProblem
 from fastconv.testing import shapes
@@ -52,6 +52,16 @@ def test_plans_are_kept_and_read_again(tmp_path: Path) -> None:
     assert row is not None
     assert call.config_for(row, PROBLEM, PROBLEM) == row.configs(PROBLEM)[0]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("direction", ["fprop", "dgrad"])
+@pytest.mark.parametrize("words", ["avg_excl", "max", "max_u8"])
+def test_pools_are_measured(direction: str, words: str) -> None:
+    """A gradient by the indices of the input that was drawn."""
+    problem = families.decode(f"n1_c8_h6w5_r3s3_st2_pd1_{words}")
+    made = tune.measure(direction, problem, clock())
+    assert not made.faults
+    assert set(made.configs) == {f"pool_{direction}_direct_nhwc_triton"}
 
 
 def test_the_fastest_configuration_is_used() -> None:

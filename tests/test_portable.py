@@ -17,7 +17,7 @@ pytest.importorskip("triton")
 
 import torch
 import torch.nn.functional as F
-from helpers_torch import FORMS, assert_close, gradients, operands
+from helpers_torch import FORMS, POOLS, assert_close, assert_same_pool, gradients, operands
 
 import fastconv
 from fastconv import _triton
@@ -69,3 +69,26 @@ def test_named_rows_through_the_library() -> None:
     refused = pytest.raises(RuntimeError, match="the dtype is not one of f32, bf16, f16")
     with fastconv.use("conv_fprop_igemm_nhwc_triton"), refused:
         own()
+
+
+@pytest.mark.parametrize("form", POOLS, ids=str)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_named_pools_through_the_library(layout: str, form) -> None:
+    """As above, of pools."""
+    if "cpu" not in _triton.device_types():
+        pytest.skip("Triton's kernels are not interpreted here")
+    names = [f"pool_{direction}_direct_{layout}_triton" for direction in ("fprop", "dgrad")]
+    for module in (F, fastconv.functional):
+        with fastconv.enabled(), fastconv.use(*names):
+            ran = assert_same_pool(module, form, layout, torch.float32)
+        assert ran == names
+
+
+def test_a_named_pool_says_why_not() -> None:
+    x = torch.randn(1, 4, 6, 6)
+    for name, reason in (
+        ("pool_fprop_global_nchw_triton", "the image is not one window"),
+        ("pool_dgrad_direct_nchw_triton", "computes dgrad of pool, not fprop of pool"),
+    ):
+        with pytest.raises(RuntimeError, match=reason):
+            torch.ops.fastconv.avg_pool(x, [2, 2], [2, 2], [0, 0], False, True, None, name)

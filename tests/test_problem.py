@@ -128,6 +128,26 @@ def test_cpp_squeezes_the_same_axes(problem: ConvProblem) -> None:
     assert squeezed.squeezed() == (squeezed, (0, 1, 2))
 
 
+@st.composite
+def whole(draw: st.DrawFn) -> PoolProblem:
+    """A pool of which every axis may be one window, or adaptive and even."""
+    problem, changes = draw(pools()), {}
+    for extent, taps, out, axis in ("DTZd", "HRPh", "WSQw"):
+        size = draw(st.integers(1, 6))
+        if problem.adaptive:
+            changes |= {extent: size * draw(st.integers(1, 3)), out: size}
+        elif draw(st.booleans()):
+            changes |= {extent: size, taps: size, out: 1, f"pad_{axis}": 0, f"dilation_{axis}": 1}
+    return problem.replace(**changes, index="i64")
+
+
+@given(whole() | pools())
+def test_cpp_squeezes_the_same_pools(problem: PoolProblem) -> None:
+    squeezed, order = problem.squeezed()
+    assert NATIVE[PoolProblem].squeezed(problem.encode()) == squeezed.encode()
+    assert order == (0, 1, 2) and squeezed.squeezed() == (squeezed, order)
+
+
 @pytest.mark.parametrize("record", NATIVE)
 @given(text=st.text("nchwkrstpdlgxzqv0123456789_-", max_size=30) | st.text("avgexclid9_"))
 def test_cpp_refuses_the_same_text(record: type[Problem], text: str) -> None:

@@ -1,4 +1,4 @@
-"""torch.compile sees through: the graph of a convolution holds Triton's launches.
+"""torch.compile sees through: the graphs of a convolution and of pools hold Triton's launches.
 
 In a process that does not interpret. There is no GPU to run the graph, so it is looked at instead.
 """
@@ -42,12 +42,23 @@ def show(graph, inputs):
 def layer(x, w, b):
     return functional.conv2d(x, w, b, stride=2, padding=1)
 
+def maxima(x):
+    x = functional.max_pool2d(x, 3, 2, 1)
+    return functional.adaptive_max_pool2d(x, (3, 2), return_indices=True)[0]
+
+def means(x):
+    x = functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+    return functional.adaptive_avg_pool2d(x, 1)
+
 backend = aot_autograd(fw_compiler=show, bw_compiler=show)
 with FakeTensorMode(allow_non_fake_inputs=True):
     x = torch.empty(2, 16, 9, 8, dtype=torch.bfloat16, requires_grad=True)
     w = torch.empty(32, 16, 3, 3, dtype=torch.bfloat16, requires_grad=True)
     b = torch.empty(32, dtype=torch.bfloat16, requires_grad=True)
     torch.compile(layer, backend=backend, fullgraph=True)(x, w, b)
+    x = torch.empty(2, 16, 9, 8, requires_grad=True)
+    for pools in (maxima, means):
+        torch.compile(pools, backend=backend, fullgraph=True)(x).sum().backward()
 '''
 
 
@@ -57,7 +68,7 @@ def test_the_graph_holds_the_launches() -> None:
         [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False
     )
     graphs = [line.split() for line in result.stdout.splitlines() if line.startswith("graph")]
-    assert graphs, result.stderr[-3000:]
+    assert len(graphs) == 5, result.stderr[-3000:]
     for _, launches, ops in graphs:
         assert int(launches) >= 1
         assert ops == "False", "an op of fastconv is left in the graph"

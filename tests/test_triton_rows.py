@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers_triton import quick_interpreter
 
 pytest.importorskip("triton")
 
@@ -64,16 +66,10 @@ WITH_REALS = [pair for pair in PAIRS if pair.values[0].numerics != "tf32"][::REA
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter without its check of every addition for overflow, which triples its time;
-    `test_one_shape` has it.
-    """
-    from triton.runtime import interpreter
-
-    builder = interpreter.interpreter_builder
-    monkeypatch.setattr(
-        builder, "options", dataclasses.replace(builder.options, sanitize_overflow=False)
-    )
+def quick() -> Iterator[None]:
+    """The interpreter without its check of every addition for overflow; `test_one_shape` has it."""
+    with quick_interpreter():
+        yield
 
 
 @pytest.mark.parametrize(("kernel", "problem"), PAIRS)
@@ -170,7 +166,7 @@ def test_axes_that_carry_nothing(text: str, direction: str) -> None:
     seen = {
         kernel.name: choice.ask(choice.find(kernel.name), problem)  # type: ignore[arg-type]
         for kernel in ROWS
-        if kernel.direction == direction
+        if (kernel.family, kernel.direction) == ("conv", direction)
     }
     taking = [kernel for kernel in ROWS if seen.get(kernel.name, ("", None))[0] is None]
     assert taking and all(seen[kernel.name][1] != problem for kernel in taking)
@@ -203,3 +199,35 @@ def test_what_is_not_finite_stays_in_its_group(kernel: Kernel, value: float) -> 
     np.testing.assert_array_equal(
         np.delete(results[1], own, 1), np.delete(results[0], own, 1)
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", [k for k in ROWS if k.family == "pool"], ids=lambda k: k.name)
+def test_maxima_of_what_is_not_finite(kernel: Kernel) -> None:
+    """The last NaN of a window wins, the first of equal infinities, and nothing but -inf is its
+    first input's; its gradient goes to that input alone.
+    """
+    if kernel.algorithm == "global":
+        texts = ["n2_c5_h1w70_r1s70_st1_pd0_max", "n2_c5_h1w70_r1s70_st1_pd0_max_u8"]
+    else:
+        texts = ["n2_c5_h7w6_r3s3_st2_pd1_max", "n2_c5_d3h7w6_t2r3s2_st1_pd1x1x1_max_u8"]
+    for text in texts:
+        p = families.decode(text)
+        if "nchw" in kernel.name:
+            p = p.replace(x_layout="nchw", y_layout="nchw")
+        assert takes(kernel, p)
+        data, random = inputs.operands(p, integers=True), np.random.default_rng(0)
+        odd = random.choice([np.nan, np.inf, -np.inf, 0.0], data.x.shape, p=[0.05, 0.15, 0.6, 0.2])
+        odd[0, 0] = -np.inf
+        values = {**data.values, "x": odd, "index": families.named("pool").indices(p, odd)}
+        data = dataclasses.replace(data, values=values)
+        given = inputs.stored(p, kernel.direction, data)
+        written = families.named("pool").output(kernel.direction)
+        beside = families.named("pool").index_of(kernel.direction, p)
+        if beside:
+            given[beside.name] = inputs.room(beside, p)[1]
+        want = families.named("pool").oracle(p, kernel.direction, values)
+        have = inputs.load(triton_rows.run(kernel.name, p.encode(), **given), written, p)
+        np.testing.assert_array_equal(have, want)
+        if beside:
+            index = inputs.load(given[beside.name], beside, p)
+            np.testing.assert_array_equal(index, values["index"])

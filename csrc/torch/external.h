@@ -1,5 +1,5 @@
 // Rows of kernels that are not in this library: Triton's, which Python registers (fastconv/python_rows.py) and runs by
-// the ops fastconv::_external_conv and fastconv::_external_conv_wgrad. They are named, chosen and noted like the
+// the ops fastconv::_external_conv, _external_conv_wgrad and _external_pool. They are named, chosen and noted like the
 // library's own.
 #pragma once
 

@@ -7,6 +7,7 @@
 
 #include "torch/install.h"
 #include "torch/pool_call.h"
+#include "torch/pool_external.h"
 #include "torch/pool_native.h"
 #include "torch/run_on.h"
 #include "torch/select.h"
@@ -36,13 +37,17 @@ PoolResult run_forward(const PoolCall& call, Operand& x, const Settings& setting
   if (!plan.row) return {};
   PoolResult result{empty_like(call.y_sizes, call.channels_last, x.shape().dtype, device), Tensor()};
   PoolArgs args;
-  args.x = x.data();
-  args.out = result.out.data();
   if (p.mode == PoolMode::kMax) {
     const Ints sizes = indexed ? call.y_sizes : Ints{1, {0}};
     result.index = empty_like(sizes, call.channels_last && indexed, torch_index_type(p.index), device);
     if (indexed) args.index = result.index.data();
   }
+  if (is_external(*plan.row)) {
+    run_external_pool(plan, x.tensor(), args.index ? &result.index : nullptr, result.out);
+    return result;
+  }
+  args.x = x.data();
+  args.out = result.out.data();
   if (run_on(device, plan, p, args)) return result;
   check_may_hand_over(plan, p, settings);
   return {};
@@ -59,6 +64,10 @@ Tensor run_backward(const PoolCall& call, Operand& dy, Operand* index, const Set
   const Plan<Pool> plan = select<Pool>(Direction::kDgrad, p, device, settings, must_run);
   if (!plan.row) return Tensor();
   Tensor dx = empty_like(call.x_sizes, call.channels_last, dy.shape().dtype, device);
+  if (is_external(*plan.row)) {
+    run_external_pool(plan, dy.tensor(), index ? &index->tensor() : nullptr, dx);
+    return dx;
+  }
   PoolArgs args;
   args.dy = dy.data();
   args.out = dx.data();

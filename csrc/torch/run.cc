@@ -84,20 +84,6 @@ class ChannelVector {
   std::vector<double> doubles_;
 };
 
-/// One more reference, for a callee that gives back what it is handed.
-StableIValue lend(const Tensor& tensor) {
-  AtenTensorHandle handle;
-  check(aoti_torch_new_tensor_handle(tensor.get(), &handle));
-  return torch::stable::detail::from(handle);
-}
-
-StableIValue lend_optional(const Tensor& tensor) {
-  if (!tensor) return torch::stable::detail::from(std::nullopt);
-  AtenTensorHandle handle;
-  check(aoti_torch_new_tensor_handle(tensor.get(), &handle));
-  return torch::stable::detail::from(std::optional<AtenTensorHandle>(handle));
-}
-
 void run_external_forward(const ConvPlan& plan, const Tensor& source, const Tensor& weight, const Tensor& bias,
                           const Extras& extras, const Tensor& out) {
   StableIValue stack[9] = {lend(source),

@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <optional>
+
 namespace fastconv::binding {
 namespace {
 
@@ -140,6 +142,19 @@ StableIValue result_or_undefined(Tensor tensor) {
   AtenTensorHandle undefined;
   check(aoti_torch_new_uninitialized_tensor(&undefined));
   return result(Tensor(undefined));
+}
+
+StableIValue lend(const Tensor& tensor) {
+  AtenTensorHandle handle;
+  check(aoti_torch_new_tensor_handle(tensor.get(), &handle));
+  return torch::stable::detail::from(handle);
+}
+
+StableIValue lend_optional(const Tensor& tensor) {
+  if (!tensor) return torch::stable::detail::from(std::nullopt);
+  AtenTensorHandle handle;
+  check(aoti_torch_new_tensor_handle(tensor.get(), &handle));
+  return torch::stable::detail::from(std::optional<AtenTensorHandle>(handle));
 }
 
 StableIValue result(const std::string& text) {

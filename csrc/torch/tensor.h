@@ -117,6 +117,10 @@ class Arguments {
   const char* types_;
 };
 
+/// One more reference, for a callee that gives back what it is handed; None where an optional one is empty.
+StableIValue lend(const Tensor& tensor);
+StableIValue lend_optional(const Tensor& tensor);
+
 inline StableIValue result(Tensor tensor) { return torch::stable::detail::from(tensor.release()); }
 StableIValue result(const std::string& text);
 /// None on the other side of the dispatcher where `tensor` is empty.

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +117,31 @@ class PoolProblem(Problem):
                     raise ValueError(f"{name} is {getattr(self, name)}; {why} it must be {value}")
         if self.index == "u8" and self.T * self.R * self.S > 255:
             raise ValueError("index is 'u8'; windows of more than 255 elements need 'i64'")
+
+    def squeezed(self) -> tuple[Self, tuple[int, int, int]]:
+        """Windows that divide the image evenly are no adaptive ones, and an image that is one window
+        has one axis; the twin of `squeezed` in csrc/pool/problem.cc.
+        """
+        p = self
+        axes = (("D", "T", "Z", "d"), ("H", "R", "P", "h"), ("W", "S", "Q", "w"))
+        sizes = [(getattr(p, extent), getattr(p, out)) for extent, _, out, _ in axes]
+        if p.adaptive and all(i > 0 and o > 0 and i % o == 0 for i, o in sizes):
+            even: dict[str, Any] = {}
+            for (_, window, _, axis), (i, o) in zip(axes, sizes, strict=True):
+                even |= {window: i // o, f"stride_{axis}": i // o}
+            p = p.replace(adaptive=False, **even)
+        whole = not p.adaptive and all(
+            getattr(p, out) == getattr(p, f"dilation_{axis}") == 1
+            and getattr(p, f"pad_{axis}") == 0
+            and getattr(p, window) == getattr(p, extent)
+            for extent, window, out, axis in axes
+        )
+        if whole:
+            pixels = p.D * p.H * p.W
+            p = p.replace(
+                D=1, H=1, W=pixels, T=1, R=1, S=pixels, stride_d=1, stride_h=1, stride_w=1
+            )
+        return p, (0, 1, 2)
 
     @property
     def flops(self) -> int:
@@ -333,7 +358,7 @@ FAMILY = Family(
     factors=1,
     is_exact=_is_exact,
     why_not_torch=_why_not_torch,
-    shapes=Shapes("pool.txt"),
+    shapes=Shapes("pool.txt", triton="pool_triton.txt"),
     sets={"pool": ("pool",)},
     indexed=lambda p: p.index if p.mode == "max" else "",
     indices=_indices,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastconv import _native
+from fastconv import _native, _triton
 from fastconv.ops.pool_function import Pooling, apply, apply_indexed
 from fastconv.ops.watch import FUNCTION, OP, SHORT, way_of
 from fastconv.tensors import is_int
@@ -59,10 +59,10 @@ def _listed(value: Any, axes: int) -> list[Any]:
 
 def _index_of(x: Tensor, window: list[Any], _: Any, __: Any, dilation: list[Any], *___: Any) -> str:
     """A byte where a place in the window fits in it and every window has an input, as those of no
-    dilation do.
+    dilation do; on a GPU torch's indices, for its kernel runs where no row is known to win.
     """
     fits = math.prod(window) <= 255 and all(step == 1 for step in dilation)
-    return "u8" if fits and x.dtype in _VECTORS and _native.lib is not None else "i64"
+    return "u8" if fits and x.dtype in _VECTORS and x.is_cpu and _native.lib is not None else "i64"
 
 
 def _run(
@@ -82,7 +82,7 @@ def _run(
         way not in (OP, FUNCTION, SHORT)
         or input.dim() != axes + 2
         or input.layout != torch.strided
-        or not (_native.serves(input) or way == OP)
+        or not (_native.serves(input) or way == OP or input.device.type in _triton.device_types())
     ):
         return of_torch()
     try:

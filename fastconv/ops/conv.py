@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from fastconv import _native, _triton
+from fastconv import _native
 from fastconv.ops import define as define  # the ops come first
 from fastconv.ops import triton_ops
 from fastconv.ops.formulas import (
@@ -38,7 +38,7 @@ from fastconv.ops.formulas import (
     wgrad_backward,
 )
 from fastconv.ops.layout import dense_strides
-from fastconv.ops.watch import OP, SHORT, TORCH, way_of
+from fastconv.ops.watch import OP, SHORT, TORCH, for_compiler, way_of
 
 __all__ = [
     "Geometry",
@@ -106,15 +106,6 @@ def interned(geometry: Geometry, output_padding: tuple[int, ...] | None = None) 
             return None
         known = _interned[key] = Interned(number, *key)
     return known
-
-
-def _for_compiler(x: Tensor) -> bool:
-    """Whether a graph is being made for tensors that only Triton's kernels take."""
-    return (
-        torch.compiler.is_compiling()
-        and not _native.serves(x)
-        and x.device.type in _triton.device_types()
-    )
 
 
 class _Conv(Function):
@@ -296,7 +287,7 @@ def conv(x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
     """
     way = way_of(x, w, b)
     if way in (OP, TORCH):
-        if _for_compiler(x):
+        if for_compiler(x):
             return triton_ops.conv(x, w, b, geometry)
         return _call_conv(x, w, b, *geometry)
     if way == SHORT and _native.serves(x) and (known := interned(geometry)) is not None:
@@ -331,7 +322,7 @@ def conv_transpose(
         if known is not None:
             return apply_short(x, w, b, known)
     size = transposed_size(x.shape, w.shape, geometry, output_padding)
-    if way in (OP, TORCH) and not _for_compiler(x):
+    if way in (OP, TORCH) and not for_compiler(x):
         return _call_conv_dgrad(x, w, b, size, *geometry)
     out = conv_dgrad(x, w, size, geometry)
     return out if b is None else out + b.reshape(-1, *(1,) * (x.dim() - 2))
@@ -340,7 +331,7 @@ def conv_transpose(
 def conv_dgrad(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
     """The gradient of `conv` by its input, of extents `size`, from `dy` [N, K, ...]."""
     if way_of(dy, w) in (OP, TORCH):
-        if _for_compiler(dy):
+        if for_compiler(dy):
             return triton_ops.conv_dgrad(dy, w, size, geometry)
         return _call_conv_dgrad(dy, w, None, size, *geometry)
     return _apply_dgrad(dy, w, tuple(size), geometry)
@@ -349,7 +340,7 @@ def conv_dgrad(dy: Tensor, w: Tensor, size: Size, geometry: Geometry) -> Tensor:
 def conv_wgrad(dy: Tensor, x: Tensor, size: Size, stride: Size, geometry: Geometry) -> Tensor:
     """The gradient of `conv` by its weight, of extents `size` and exactly the strides `stride`."""
     if way_of(dy, x) in (OP, TORCH):
-        if _for_compiler(dy):
+        if for_compiler(dy):
             return triton_ops.conv_wgrad(dy, x, size, stride, geometry)
         return _call_conv_wgrad(dy, x, size, stride, *geometry)
     return _apply_wgrad(dy, x, tuple(size), tuple(stride), geometry)

@@ -13,6 +13,7 @@ from torch import Tensor
 from fastconv import _native
 from fastconv.ops import portable
 from fastconv.ops.formulas import Geometry
+from fastconv.ops.rows import row_for
 from fastconv.problem import ConvProblem
 from fastconv.tensors import layout_of, problem_of
 
@@ -56,7 +57,7 @@ def _choice(
         return "torch: the operands do not fit each other"
     layout = layout_of(input)
     p = problem_of(input.shape, weight.shape, size, geometry, input.dtype, (layout, layout))
-    row = portable.row_for(direction, p, input.device, "", False)  # type: ignore[arg-type]
+    row = row_for(direction, p, input.device, "", False)
     return "torch: no kernel is known to win here" if row is None else row.name
 
 

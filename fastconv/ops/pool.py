@@ -20,9 +20,12 @@ import torch
 from torch import Tensor
 from torch._decomp import decomposition_table, meta_table
 
-from fastconv import _native
+from fastconv import _native, families, policy
+from fastconv.ops import portable_pool
 from fastconv.ops.fake import register_fake
 from fastconv.ops.layout import dense_strides, strides_like_channels_last
+from fastconv.ops.see_through import see_through
+from fastconv.ops.watch import for_compiler
 
 __all__ = ["KINDS", "Kind", "channels_last_of", "picked"]
 
@@ -45,6 +48,8 @@ class Kind:
         count: how many there are.
         indexed: whether it returns indices too.
         word: a parameter after the arguments, beside the kernel's name.
+        sees_through: whether its ops are those with a `triton_` before the name, which compute the
+            same, always from Python: a compiler's graph then holds Triton's launches.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Kind:
     count: int
     indexed: bool
     word: str = ""
+    sees_through: bool = False
 
     @property
     def schemas(self) -> dict[str, str]:
@@ -80,8 +86,7 @@ class Kind:
         self, x: Tensor, arguments: tuple[Any, ...], *words: str, short: bool = False
     ) -> Any:
         """The op on `arguments`; `short` where nothing but the kernel is to see the call."""
-        op = _SHORT.get(self.name) if short else None
-        return (op or getattr(torch.ops.fastconv, self.name))(x, *arguments, *words)
+        return self._op(self.name, x, short)(x, *arguments, *words)
 
     def backward(
         self, dy: Tensor, index: Tensor | None, sizes: Sizes, last: bool,
@@ -89,12 +94,17 @@ class Kind:
     ) -> Tensor:  # fmt: skip
         """The gradient of an input of those sizes, in that format."""
         name = f"{self.name}_backward"
-        op = _SHORT.get(name) if short else None
         tensors = (dy,) if index is None else (dy, index)
-        gradient: Tensor = (op or getattr(torch.ops.fastconv, name))(
+        gradient: Tensor = self._op(name, dy, short)(
             *tensors, sizes, last, *(() if self.is_adaptive else arguments)
         )
         return gradient
+
+    def _op(self, name: str, t: Tensor, short: bool) -> Any:
+        if self.sees_through or for_compiler(t):
+            return getattr(torch.ops.fastconv, f"triton_{name}")
+        op = _SHORT.get(name) if short else None
+        return op or getattr(torch.ops.fastconv, name)
 
 
 KINDS = {
@@ -153,10 +163,52 @@ def _of_torch(kind: Kind, x: Tensor, *given: Any) -> Any:
 def _backward_of_torch(kind: Kind, dy: Tensor, *given: Any) -> Tensor:
     index = given[:1] if kind.indexed else ()
     sizes, last, *rest = given[len(index) :]
+    if index and index[0].dtype == torch.uint8:
+        raise RuntimeError("fastconv: indices of one byte do not fit these arguments")
     x = dy.new_empty_strided(sizes, dense_strides(sizes, last))
     arguments = () if kind.is_adaptive else rest[: kind.count]
     gradient: Tensor = kind.aten_backward(dy.dim() - 2)(dy, x, *arguments, *index)
     return gradient
+
+
+def _complete(kind: Kind, given: Sequence[Any]) -> tuple[Any, ...]:
+    """The arguments with the defaults at their end, which the dispatcher leaves out."""
+    arguments = tuple(given[: kind.count])
+    if kind.name != "avg_pool":
+        return arguments
+    defaults: tuple[Any, ...] = (None, [], [], False, True, None)
+    return arguments + defaults[len(arguments) :]
+
+
+def _portable(kind: Kind, x: Tensor, *given: Any) -> Any:
+    """By a row of Triton's, or by torch's kernel."""
+    arguments, words = _complete(kind, given), given[kind.count :]
+    kernel = words[-1] if len(words) > bool(kind.word) else ""
+    asked = words[0] if kind.word and words else "i64" if kind.indexed else ""
+    index = "" if asked == "none" else asked
+    found = portable_pool.forward_on_triton(
+        kind.name, x, arguments, channels_last_of(kind, x), index, kernel
+    )
+    if found is None:
+        policy.note_kernel("fprop", None, "pool")
+        return _of_torch(kind, x, *given)
+    if not kind.indexed:
+        return found[0]
+    return found[0], x.new_empty(0, dtype=torch.int64) if found[1] is None else found[1]
+
+
+def _portable_backward(kind: Kind, dy: Tensor, *given: Any) -> Tensor:
+    """By a row of Triton's, or by torch's kernel."""
+    index = given[0] if kind.indexed else None
+    sizes, last, *rest = given[int(kind.indexed) :]
+    count = 0 if kind.is_adaptive else kind.count
+    arguments = (dy.shape[2:],) if kind.is_adaptive else _complete(kind, rest)
+    kernel = rest[count] if len(rest) > count else ""
+    dx = portable_pool.backward_on_triton(kind.name, dy, index, sizes, last, arguments, kernel)
+    if dx is None:
+        policy.note_kernel("dgrad", None, "pool")
+        return _backward_of_torch(kind, dy, *given)
+    return dx
 
 
 def _fake(kind: Kind, x: Tensor, *given: Any) -> Any:
@@ -212,20 +264,40 @@ def _derivative_backward(kind: Kind, ctx: Any, ddx: Tensor) -> tuple[Any, ...]:
 _library = torch.library.Library("fastconv", "FRAGMENT")
 
 
+def _external(source: Tensor, index: Tensor | None, out: Tensor, problem: str, kernel: str) -> None:
+    """The row of that name, for the op library: fprop of x with the indices it writes, or dgrad of
+    dy with those it reads.
+    """
+    from fastconv.triton import call, choice
+
+    row = choice.find(kernel)
+    assert row is not None
+    operands = {"x" if row.direction == "fprop" else "dy": source, "index": index, "out": out}
+    call.run(row, families.decode(problem), operands)
+
+
+_library.define(
+    "_external_pool(Tensor source, Tensor(a!)? index, Tensor(b!) out, str problem, str kernel) -> ()"
+)
+_library.impl("_external_pool", _external, "CompositeExplicitAutograd")
+
+
 def _register(kind: Kind) -> None:
     of = functools.partial
-    for name, function, fake, derivative, setup in (
-        (kind.name, _of_torch, _fake, _derivative, _setup),
-        (f"{kind.name}_backward", _backward_of_torch, _fake_backward, _derivative_backward,
-         _setup_backward),
+    for name, function, portable, fake, derivative, setup in (
+        (kind.name, _of_torch, _portable, _fake, _derivative, _setup),
+        (f"{kind.name}_backward", _backward_of_torch, _portable_backward, _fake_backward,
+         _derivative_backward, _setup_backward),
     ):  # fmt: skip
-        torchs = of(function, kind)
+        torchs, ours, names = of(function, kind), of(portable, kind), [name]
         if _native.lib is not None:
+            names.append(f"_{name}")
             _SHORT[name] = getattr(torch.ops.fastconv, f"_{name}").default
         else:
             _library.define(name + SCHEMAS[name])
-            _library.impl(name, torchs, "CPU")
-        _library.impl(name, torchs, "CUDA")  # there are no kernels of ours
+            _library.impl(name, ours, "CPU")
+        for each in names if not _native.has_cuda else ():
+            _library.impl(each, ours, "CUDA")
         register_fake(name, functools.wraps(fake)(of(fake, kind)))
         torch.library.register_autograd(
             f"fastconv::{name}", of(derivative, kind), setup_context=of(setup, kind)
@@ -233,6 +305,10 @@ def _register(kind: Kind) -> None:
         op = getattr(torch.ops.fastconv, name).default
         decomposition_table[op] = torchs
         meta_table[op] = of(fake, kind)
+
+        through = dataclasses.replace(kind, sees_through=True)
+        seen = see_through(name, ours, SCHEMAS[name])
+        seen.register_autograd(of(derivative, through), setup_context=of(setup, through))
 
 
 for _kind in KINDS.values():

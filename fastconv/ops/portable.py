@@ -6,14 +6,11 @@ library. Functions take what aten's convolution takes, lists expanded to one num
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from fastconv import _cuda, _triton, policy, reference
+from fastconv import policy, reference
 from fastconv.ops.formulas import Geometry, sum_pixels
 from fastconv.ops.layout import (
     dense_strides,
@@ -21,11 +18,9 @@ from fastconv.ops.layout import (
     result_is_channels_last,
     strides_like_channels_last,
 )
-from fastconv.problem import ConvProblem, Direction, output_extent
+from fastconv.ops.rows import row_for
+from fastconv.problem import Direction, output_extent
 from fastconv.tensors import DTYPES, layout_of, problem_of
-
-if TYPE_CHECKING:
-    from fastconv.triton import Row
 
 __all__ = [
     "bias_grad",
@@ -34,7 +29,6 @@ __all__ = [
     "conv_wgrad",
     "forward_on_triton",
     "output_size",
-    "row_for",
     "wgrad_on_triton",
 ]
 
@@ -59,56 +53,6 @@ def output_size(x: Sequence[int], w: Sequence[int], geometry: Geometry) -> list[
             output_extent(x[axis + 2], w[axis + 2], stride[axis], padding[axis], dilation[axis])
         )
     return size if min(size[1:]) > 0 else None
-
-
-def _is_error() -> bool:
-    """Whether a valid problem must not be handed over to torch."""
-    return os.environ.get("FASTCONV_FALLBACK") == "error"
-
-
-def row_for(
-    direction: Direction, p: ConvProblem, device: torch.device, name: str, must_run: bool
-) -> Row | None:
-    """The Triton row to run: named by hand, else chosen; None for torch's kernel.
-
-    Raises:
-        RuntimeError: where the named kernel does not take the problem, or where none does and
-            FASTCONV_FALLBACK=error.
-    """
-    named = name or policy.named_kernel(direction)
-    here = device.type in _triton.device_types()
-    if named:
-        reason = _why_not(named, direction, p, here)
-        if reason is not None:
-            text = f"fastconv: kernel '{named}' does not take {p.encode()}: {reason}"
-            raise RuntimeError(text)
-        return next(row for row in _triton.rows() if row.name == named)
-    if not here:
-        return None
-    from fastconv import plan
-    from fastconv.triton import choice
-
-    must_win = not (must_run or _is_error())
-    chosen = plan.preferred(
-        direction, p, policy.get_precision(), _cuda.allows_tf32(), must_win
-    )  # fmt: skip
-    row = None if chosen is None else choice.find(chosen)
-    if row is None and _is_error():
-        raise RuntimeError(f"fastconv: no kernel takes {p.encode()} ({direction})")
-    return row
-
-
-def _why_not(name: str, direction: Direction, p: ConvProblem, here: bool) -> str | None:
-    row = next((row for row in _triton.rows() if row.name == name), None)
-    if row is None:
-        return "it is none of Triton's kernels"
-    if row.direction != direction:
-        return f"it computes {row.direction}, not {direction}"
-    if not here:
-        return _triton.why_not() or "Triton's kernels take CUDA tensors"
-    from fastconv.triton import choice
-
-    return choice.why_not(row, p)
 
 
 def _fit(*tensors: Tensor | None) -> bool:

@@ -1,4 +1,4 @@
-"""Triton's rows under aten::convolution and its backward, where the op library is not (enable()).
+"""Triton's rows under aten's ops, where the op library is not (enable()): convolution's here.
 
 The twin of csrc/torch/aten_conv.cc for CUDA tensors without CUDA kernels: with the flag off, for
 arguments that are unusual, or where no row is known to win, the call goes on to torch's kernel.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastconv import _native, _triton, policy
-from fastconv.ops import portable
+from fastconv.ops import pool_under_aten, portable
 from fastconv.ops.formulas import Geometry, sum_pixels
 from fastconv.ops.layout import gradient_strides
 from fastconv.problem import Direction
@@ -121,7 +121,7 @@ def _backward(
 
 @functools.cache
 def install() -> torch.library.Library | None:
-    """Registers the two, once, for the devices whose tensors only Triton's kernels take."""
+    """Registers every family's, once, for the devices whose tensors only Triton's kernels take."""
     keys = [
         device.upper()
         for device in _triton.device_types()
@@ -131,7 +131,11 @@ def install() -> torch.library.Library | None:
         return None
     library = torch.library.Library("aten", "IMPL")
     for key in keys:
-        for name, ours in (("convolution", _convolution), ("convolution_backward", _backward)):
+        for name, ours in (
+            ("convolution", _convolution),
+            ("convolution_backward", _backward),
+            *pool_under_aten.overrides(),
+        ):
             theirs = torch.library.get_kernel(f"aten::{name}", key)
             library.impl(name, functools.partial(_with_keys, ours, theirs), key, with_keyset=True)
     return library

@@ -11,7 +11,9 @@ from torch.nn import Parameter
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
-__all__ = ["FUNCTION", "OP", "SHORT", "TORCH", "way_of"]
+from fastconv import _native, _triton
+
+__all__ = ["FUNCTION", "OP", "SHORT", "TORCH", "for_compiler", "way_of"]
 
 #: torch's own function: a tracer of TorchScript, a Proxy of FX, a subclass of Tensor and a mode of
 #: `__torch_function__` know `F.conv2d` and nothing of ours.
@@ -66,3 +68,12 @@ def way_of(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> int:
     if _functorch_active() or _forward_ad._current_level >= 0:
         return FUNCTION
     return OP if _dispatch_modes() else SHORT
+
+
+def for_compiler(x: Tensor) -> bool:
+    """Whether a graph is being made for tensors that only Triton's kernels take."""
+    return (
+        torch.compiler.is_compiling()
+        and not _native.serves(x)
+        and x.device.type in _triton.device_types()
+    )

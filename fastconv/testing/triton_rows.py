@@ -61,7 +61,7 @@ def configured(config: Config) -> Iterator[None]:
 
 def _dense(array: Array, operand: Operand, p: Problem) -> tuple[Array, bool]:
     """The memory of an operand's array, and whether its axis of channels lies last in it."""
-    if operand.kind == "activation":
+    if operand.kind in ("activation", "index"):
         return array, p.layout(operand.side) == "nhwc"
     if operand.kind == "weight" and not array.flags.c_contiguous:
         return np.moveaxis(array, 1, -1), True
@@ -72,7 +72,7 @@ def _tensor(array: Array, operand: Operand, p: Problem) -> torch.Tensor:
     """The operand by its extents: on the CPU in the array's own memory."""
     memory, last = _dense(array, operand, p)
     t = torch.from_numpy(memory)
-    if operand.kind != "channels" and p.dtype == "bf16":
+    if operand.kind not in ("channels", "index") and p.dtype == "bf16":
         t = t.view(torch.bfloat16)
     t = t.to(DEVICE)
     return t.movedim(-1, 1) if last else t
@@ -81,7 +81,7 @@ def _tensor(array: Array, operand: Operand, p: Problem) -> torch.Tensor:
 def _copy_back(t: torch.Tensor, array: Array, operand: Operand, p: Problem) -> None:
     memory, last = _dense(array, operand, p)
     host = (t.movedim(1, -1) if last else t).contiguous().cpu()
-    bits = host.view(torch.int16) if p.dtype == "bf16" else host
+    bits = host.view(torch.int16) if host.dtype == torch.bfloat16 else host
     memory[...] = bits.numpy().view(memory.dtype)
 
 
@@ -94,14 +94,15 @@ def run(
 ) -> Array:
     """Runs a row on operands by name, and returns "out", which is made where it is not given."""
     p, row = families.decode(text), _row(name)
-    operands = families.named(row.family).operands[row.direction]
-    written = next(each for each in operands if each.written)
+    family = families.named(row.family)
+    operands, written = family.operands[row.direction], family.output(row.direction)
     if written.name not in arrays:
         arrays[written.name] = inputs.room(written, p)[1]
     tensors = {
         each.name: _tensor(arrays[each.name], each, p) for each in operands if each.name in arrays
     }
     call.run(row, p, tensors, activation, _config)
-    if DEVICE == "cuda":
-        _copy_back(tensors[written.name], arrays[written.name], written, p)
+    for each in operands:
+        if DEVICE == "cuda" and each.written and each.name in arrays:
+            _copy_back(tensors[each.name], arrays[each.name], each, p)
     return arrays[written.name]

@@ -1,7 +1,7 @@
 """Compiles the rows for GPUs that are not here, and reads what came out: `python -m fastconv.triton.aot [NAME]`.
 
-Every launch of a row's default configuration, on the shapes of testing/shapes/triton.txt that name
-its algorithm, is compiled for compute capability 9.0, the first also for 8.0, with the
+Every launch of a row's default configuration, on those of its family's shapes for it
+(testing/shapes) that name its algorithm, is compiled for compute capability 9.0, the first also for 8.0, with the
 specialization that Triton would give it at run time. Prints a JSON line for each kernel. Not under
 TRITON_INTERPRET=1.
 """
@@ -24,8 +24,10 @@ from typing import Any
 
 import torch
 
-from fastconv.problem import ConvProblem
-from fastconv.tensors import DTYPES
+from fastconv import families
+from fastconv.families.record import Operand
+from fastconv.problem_text import Problem
+from fastconv.tensors import INDEX_DTYPES, TORCH_DTYPES
 from fastconv.triton import ROWS, Row
 from fastconv.triton.choice import ask
 from fastconv.triton.launch import Launch, recorded
@@ -35,9 +37,9 @@ __all__ = ["CAPABILITIES", "Compiled", "compile_launch", "launches"]
 
 CAPABILITIES = (80, 90)
 _POINTERS = {
-    torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16", torch.float16: "*fp16"
+    torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16", torch.float16: "*fp16",
+    torch.int64: "*i64", torch.uint8: "*u8",
 }  # fmt: skip
-_TORCH_DTYPE = {name: dtype for dtype, name in DTYPES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,37 +57,30 @@ class Compiled:
     tensor_core: bool
 
 
-def _activation(p: ConvProblem, operand: str) -> torch.Tensor:
-    """An operand [N, C, D, H, W] on device meta, in the problem's layout."""
-    sizes, layout = (
-        ((p.N, p.C, p.D, p.H, p.W), p.x_layout)
-        if operand == "x"
-        else ((p.N, p.K, p.Z, p.P, p.Q), p.y_layout)
-    )
-    format = torch.channels_last_3d if layout == "nhwc" else torch.contiguous_format
-    return torch.empty(sizes, dtype=_TORCH_DTYPE[p.dtype], device="meta", memory_format=format)
-
-
-def launches(row: Row, p: ConvProblem) -> list[Launch]:
-    """What the row would launch for the problem, with the fullest epilogue; on no device."""
-    x, dy = _activation(p, "x"), _activation(p, "y")
-    sizes = (p.K, p.C_per_group, p.T, p.R, p.S)
-    w = torch.empty(
-        sizes, dtype=x.dtype, device="meta", memory_format=torch.channels_last_3d
-    )  # fmt: skip
-    if row.direction == "wgrad":
-        args = Args(w, x=x, dy=dy)
-    else:
-        fprop = row.direction == "fprop"
-        out = dy if fprop else x
+def _tensor(p: Problem, operand: Operand) -> torch.Tensor:
+    """An operand on device meta, dense in the problem's layout; a weight with its channels last."""
+    dtype = TORCH_DTYPES[p.dtype]
+    if operand.kind == "channels":
         wide = torch.float64 if p.dtype == "f64" else torch.float32
-        channel = torch.empty(out.shape[1], dtype=wide, device="meta")
-        args = Args(
-            out, x=x if fprop else None, dy=None if fprop else dy, w=w,
-            scale=channel, shift=channel, residual=torch.empty_like(out), activation="relu",
-        )  # fmt: skip
+        return torch.empty(operand.extents(p), dtype=wide, device="meta")
+    if operand.kind == "index":
+        dtype = INDEX_DTYPES[families.of(p).indexed(p)]
+    last = operand.kind == "weight" or p.layout(operand.side) == "nhwc"
+    format = torch.channels_last_3d if last else torch.contiguous_format
+    return torch.empty(operand.extents(p), dtype=dtype, device="meta", memory_format=format)
+
+
+def launches(row: Row, p: Problem) -> list[Launch]:
+    """What the row would launch for the problem, with all that a call may bring; on no device."""
+    family = families.named(row.family)
+    given = {
+        each.name: _tensor(p, each)
+        for each in family.operands[row.direction]
+        if each.kind != "index" or family.indexed(p)
+    }
+    activation = "relu" if family.has_epilogue(row.direction) else "none"
     with recorded() as found:
-        row.run(p, args, row.configs(p)[0])
+        row.run(p, Args(**given, activation=activation), row.configs(p)[0])
     return found
 
 
@@ -152,7 +147,8 @@ def _jobs(pattern: str) -> Iterator[tuple[str, str, int]]:
     for row in ROWS:
         if pattern not in row.name:
             continue
-        cases = [case for case in shapes.triton() if case.name.split(".")[0] == row.algorithm]
+        family = shapes.triton(row.family)
+        cases = [case for case in family if case.name.split(".")[0] == row.algorithm]
         for dtype in ("f16", "f32"):
             problems = [case.problem.replace(dtype=dtype) for case in cases]
             taken = [p for p in problems if ask(row, p) == (None, p)]
@@ -166,7 +162,7 @@ def _compile(job: tuple[str, str, int]) -> list[Compiled]:
     name, problem, capability = job
     row = next(row for row in ROWS if row.name == name)
     results = []
-    for launch in launches(row, ConvProblem.decode(problem)):
+    for launch in launches(row, families.decode(problem)):
         usage, ttir, sass = compile_launch(launch, capability)
         results.append(
             Compiled(

@@ -46,7 +46,7 @@ def run(
 ) -> None:
     """Runs the row on operands by name, of one to three spatial axes.
 
-    Activations, "out" among them, are of any dense strides; a vector of one number per channel is
+    Activations and indices, "out" among them, are of any dense strides; a vector of one number per channel is
     taken to the type of the sums.
     """
     _, seen = ask(row, p)

@@ -1,4 +1,4 @@
-"""Which Triton row takes a problem: the rules of csrc/conv/choice.cc, for the rows of this folder."""
+"""Which Triton row takes a problem: the rules of csrc/core/table.h, for the rows of this folder."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ def ask(row: Row, p: Any) -> tuple[str | None, Any]:
     """The row's reason, and the problem as it will see it: squeezed, and with other layouts where it
     wants them.
     """
+    family = families.of(p).name
+    if family != row.family:
+        return f"it computes {row.family}, not {family}", p
     given, (p, _) = p, p.squeezed()
     reason = row.why_not(p)
     if reason is None:

@@ -4,7 +4,7 @@
   where p * stride_h - pad_h + r * dilation_h = h, ..
 
 With h + pad_h = stride_h * u + a, tap r belongs to one phase a and reads row u - r * dilation_h /
-stride_h. A lane (see depthwise.py) owns all phases of a strip of ROWS of u and one column: each
+stride_h. A lane (see strips.py) owns all phases of a strip of ROWS of u and one column: each
 pixel of dy is loaded once for all of them. Filters or strides too large to unroll go tap by tap
 instead, with the loads masked off that do not divide.
 Assumes: dy and dx in one layout; the weight as [T,R,S,K]; K / C = SUMS.
@@ -16,10 +16,11 @@ import triton
 import triton.language as tl
 
 from fastconv.problem import ConvProblem
-from fastconv.triton.depthwise import config_of, lanes_for, place, rows_for, trsk, vector
+from fastconv.triton.depthwise import trsk
 from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import launch
 from fastconv.triton.row import Args, Config
+from fastconv.triton.strips import config_of, lanes_for, place, rows_for, vector
 
 __all__ = ["configs", "run"]
 

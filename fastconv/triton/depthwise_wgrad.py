@@ -16,10 +16,11 @@ import triton
 import triton.language as tl
 
 from fastconv.problem import ELEMENT_SIZE, ConvProblem
-from fastconv.triton.depthwise import strips_of, turned, vector
+from fastconv.triton.depthwise import turned
 from fastconv.triton.launch import launch
 from fastconv.triton.reduce import partials_like, splits_for, sum_partials
 from fastconv.triton.row import Args, Config
+from fastconv.triton.strips import strips_of, vector
 
 __all__ = ["configs", "run"]
 

@@ -3,7 +3,7 @@
   y[n,k,z,p,q] = sum over t,r,s of x[n,c, z * stride_d - pad_d + t * dilation_d, ..] * w[k,t,r,s]
 
 with c = k / SHARE for fprop; dgrad sums over the SUMS channels of dy that share one of dx. Lanes
-and strips are depthwise.py's. A column of taps is taken at a time: its pixels are loaded once and
+and strips are strips.py's. A column of taps is taken at a time: its pixels are loaded once and
 converted once, and multiplied into every row of the strip that they reach. Small filters are
 unrolled whole; of others the columns are a loop, and of very tall ones (R_BLOCK 1) the rows too.
 Assumes: x and y in one layout; the weight as [T,R,S,K].
@@ -16,19 +16,11 @@ import triton.language as tl
 from torch import Tensor
 
 from fastconv.problem import ELEMENT_SIZE, ConvProblem
-from fastconv.triton.depthwise import (
-    config_of,
-    lanes_for,
-    place,
-    rows_for,
-    strips_of,
-    trsk,
-    turned,
-    vector,
-)
+from fastconv.triton.depthwise import trsk, turned
 from fastconv.triton.epilogue import finish
 from fastconv.triton.launch import launch
 from fastconv.triton.row import Args, Config
+from fastconv.triton.strips import config_of, lanes_for, place, rows_for, strips_of, vector
 
 __all__ = ["configs", "run"]
 

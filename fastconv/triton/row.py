@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from fastconv.problem import ConvProblem
+from fastconv.problem_text import Problem
 from fastconv.words import ACTIVATIONS
 
 __all__ = [
+    "INDEXABLE",
     "Args",
     "Config",
     "Row",
@@ -20,7 +23,8 @@ __all__ = [
     "why_not_product",
 ]
 
-_INDEXABLE = 2**31 - 1
+#: The largest number that kernels count to.
+INDEXABLE = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,26 +51,30 @@ class Args:
 
     Activations are dense in the problem's layout, with one to three spatial axes as the caller has
     them: kernels go by their addresses. The weight is a view [K, C/groups, T, R, S] of any strides.
-    fprop reads x, w and writes out = y; dgrad reads dy, w and writes out = dx; wgrad reads x, dy and
-    writes out = dw, a view [K, C/groups, T, R, S] of any strides. Every element of `out` is written.
-    scale and shift hold one float32 (float64 for float64) per output channel, residual lies as out.
+    fprop reads x (and w) and writes out = y; dgrad reads dy (and w) and writes out = dx; wgrad reads
+    x, dy and writes out = dw, a view as the weight is. Every element of `out` is written.
+    `index`, int64 or uint8 by the problem, lies as y: a maximum's fprop writes it where it is asked
+    for, and its dgrad reads it. scale and shift hold one float32 (float64 for float64) per output
+    channel, residual lies as out.
     """
 
     out: Tensor
     x: Tensor | None = None
     dy: Tensor | None = None
     w: Tensor | None = None
+    index: Tensor | None = None
     scale: Tensor | None = None
     shift: Tensor | None = None
     residual: Tensor | None = None
     activation: str = "none"
 
     def epilogue(self) -> dict[str, object]:
-        """The arguments of `epilogue.finish`; the weight stands for what is absent and never read."""
+        """The arguments of `epilogue.finish`; the input stands for what is absent and never read."""
+        source = self.dy if self.x is None else self.x
         return {
-            "p_scale": self.w if self.scale is None else self.scale,
-            "p_shift": self.w if self.shift is None else self.shift,
-            "p_residual": self.w if self.residual is None else self.residual,
+            "p_scale": source if self.scale is None else self.scale,
+            "p_shift": source if self.shift is None else self.shift,
+            "p_residual": source if self.residual is None else self.residual,
             "HAS_SCALE": self.scale is not None,
             "HAS_SHIFT": self.shift is not None,
             "HAS_RESIDUAL": self.residual is not None,
@@ -100,16 +108,17 @@ class Row:
 
 
 def why_not_operands(
-    p: ConvProblem, dtypes: tuple[str, ...], layout: str | None = "nhwc"
+    p: Problem, dtypes: tuple[str, ...], layout: str | None = "nhwc"
 ) -> str | None:
     """Why a kernel for these dtypes, and for activations in `layout` alone, refuses the problem."""
     if p.dtype not in dtypes:
         return f"the dtype is not one of {', '.join(dtypes)}"
     if layout is not None and (p.x_layout, p.y_layout) != (layout, layout):
         return f"activations are not {layout}"
-    if max(p.x_elements, p.w_elements, p.y_elements) > _INDEXABLE:
+    operands = (p.extents("x"), p.weight_extents, p.extents("y"))
+    if max(math.prod(extents) for extents in operands) > INDEXABLE:
         return "an operand has 2^31 elements or more"
-    if p.reach > _INDEXABLE // 2:
+    if p.reach > INDEXABLE // 2:
         return "a stride, padding or dilation reaches 2^30 pixels or more"
     return None
 
