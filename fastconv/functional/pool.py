@@ -59,10 +59,10 @@ def _listed(value: Any, axes: int) -> list[Any]:
 
 def _index_of(x: Tensor, window: list[Any], _: Any, __: Any, dilation: list[Any], *___: Any) -> str:
     """A byte where a place in the window fits in it and every window has an input, as those of no
-    dilation do.
+    dilation do; on a GPU torch's indices, for its kernel runs where no row is known to win.
     """
     fits = math.prod(window) <= 255 and all(step == 1 for step in dilation)
-    return "u8" if fits and x.dtype in _VECTORS and _native.lib is not None else "i64"
+    return "u8" if fits and x.dtype in _VECTORS and x.is_cpu and _native.lib is not None else "i64"
 
 
 def _run(

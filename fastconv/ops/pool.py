@@ -220,12 +220,15 @@ def _register(kind: Kind) -> None:
          _setup_backward),
     ):  # fmt: skip
         torchs = of(function, kind)
+        names = [name]
         if _native.lib is not None:
             _SHORT[name] = getattr(torch.ops.fastconv, f"_{name}").default
+            names.append(f"_{name}")
         else:
             _library.define(name + SCHEMAS[name])
             _library.impl(name, torchs, "CPU")
-        _library.impl(name, torchs, "CUDA")  # there are no kernels of ours
+        for each in names if not _native.has_cuda else ():
+            _library.impl(each, torchs, "CUDA")
         register_fake(name, functools.wraps(fake)(of(fake, kind)))
         torch.library.register_autograd(
             f"fastconv::{name}", of(derivative, kind), setup_context=of(setup, kind)
