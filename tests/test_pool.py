@@ -14,7 +14,7 @@ from torch import Tensor
 import fastconv
 import fastconv.functional as ours
 from fastconv import _native, families
-from fastconv.ops.pool import KINDS
+from fastconv.ops import pool as pool_ops
 from fastconv.policy import last_kernel
 from fastconv.tensors import drawn
 
@@ -347,7 +347,7 @@ def test_every_op_has_a_kernel_for_cuda_tensors() -> None:
     """Ours, or torch's where the library has none: the short ones too, by which functions call."""
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
     prefixes = ("", "_") if _native.lib is not None else ("",)
-    for name in KINDS:
+    for name in pool_ops.KINDS:
         for op in (name, f"{name}_backward"):
             for prefix in prefixes:
                 assert has_kernel(f"fastconv::{prefix}{op}", "CUDA"), prefix + op

@@ -72,7 +72,8 @@ FASTCONV_HOST_DEVICE int64_t tap_of(const PoolWindow& window, int64_t i) {
 }
 
 /// What the mean of a window divides by; 0 of one without an input.
-FASTCONV_HOST_DEVICE int64_t divisor_of(const PoolProblem& p, const PoolWindow& d, const PoolWindow& h, const PoolWindow& w) {
+FASTCONV_HOST_DEVICE int64_t divisor_of(const PoolProblem& p, const PoolWindow& d, const PoolWindow& h,
+                                        const PoolWindow& w) {
   const int64_t inputs = d.taps.count() * h.taps.count() * w.taps.count();
   if (inputs == 0) return 0;
   if (p.divisor) return p.divisor;
@@ -87,8 +88,8 @@ FASTCONV_HOST_DEVICE int64_t counted(const PoolProblem& p, const PoolWindow& win
 }
 
 /// The index of the input that the three taps look at, as `p.index` counts.
-FASTCONV_HOST_DEVICE int64_t index_of(const PoolProblem& p, const PoolWindow& d, int64_t t, const PoolWindow& h, int64_t r,
-                        const PoolWindow& w, int64_t s) {
+FASTCONV_HOST_DEVICE int64_t index_of(const PoolProblem& p, const PoolWindow& d, int64_t t, const PoolWindow& h,
+                                      int64_t r, const PoolWindow& w, int64_t s) {
   if (p.index == IndexType::kUInt8) return (t * p.R + r) * p.S + s;
   return (d.input(t) * p.H + h.input(r)) * p.W + w.input(s);
 }

@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/cuda/ptx_max.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 // Runs that end with an error leave what their threads' stacks held.
 extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() { return "detect_leaks=0"; }

@@ -13,11 +13,11 @@ Function* for_gpu(Function*, const char* name) {
 }
 
 /// torch's own kernel of an op, on the device of the call.
-#define FASTCONV_TORCH(op)                                                                    \
-  (on_gpu ? [] {                                                                              \
-    static const auto found = for_gpu(aoti_torch_cpu_##op, "aoti_torch_cuda_" #op);           \
-    return found;                                                                             \
-  }()                                                                                         \
+#define FASTCONV_TORCH(op)                                                          \
+  (on_gpu ? [] {                                                                    \
+    static const auto found = for_gpu(aoti_torch_cpu_##op, "aoti_torch_cuda_" #op); \
+    return found;                                                                   \
+  }()                                                                               \
           : aoti_torch_cpu_##op)
 
 /// A list as torch's functions take it.

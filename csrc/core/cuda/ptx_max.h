@@ -1,4 +1,4 @@
-// Maxima of two elements at once (sm_80).
+// Maxima of two elements at once (sm_80), beside ptx.h: windows take them, products do not.
 #pragma once
 
 #include "core/cuda/device.h"

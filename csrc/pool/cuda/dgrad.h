@@ -2,10 +2,10 @@
 // windows look at them, so that no two threads write one place.
 //
 // Windows of kTaps x kTaps at steps of kStride: a thread has the kStride x kStride inputs that begin where a window
-// does. Which output looks at which of them, and by which tap, is then known at compile time, and an output that several
-// of them need is read once: 3x3/2 asks 4 outputs for 4 inputs. Others (kTaps = 0) have one input a thread and loops.
-// NHWC: kLanes are 16 bytes, neighbouring threads take neighbouring channels. NCHW: kLanes is 1, neighbouring threads
-// take neighbouring columns.
+// does. Which output looks at which of them, and by which tap, is then known at compile time, and an output that
+// several of them need is read once: 3x3/2 asks 4 outputs for 4 inputs. Others (kTaps = 0) have one input a thread and
+// loops. NHWC: kLanes are 16 bytes, neighbouring threads take neighbouring channels. NCHW: kLanes is 1, neighbouring
+// threads take neighbouring columns.
 //
 // Floor: dx, dy and the indices once.
 #pragma once
@@ -39,7 +39,8 @@ struct Output {
                                     int at, bool inside) {
     dy = load_inside<kLanes>(from, at, inside);
     if constexpr (Gather::kInWindow) {
-      using Word = std::conditional_t<kLanes % 4 == 0, uint32_t, uint8_t>;  // bytes under a condition would be moved singly
+      using Word =
+          std::conditional_t<kLanes % 4 == 0, uint32_t, uint8_t>;  // bytes under a condition would be moved singly
       constexpr int kBytes = sizeof(Word);
       using Words = Pack<Word, kLanes / kBytes>;
       const Words words = inside ? load_as<Words>(indices + at) : Words{};
@@ -57,20 +58,21 @@ struct Output {
   }
 
   /// Adds what the input at `at` has of it.
-  __device__ __forceinline__ void add_to(Accumulator<T> (&sum)[kLanes], int at, float part) const {
+  __device__ __forceinline__ void add_to(Accumulator<T> (&sum)[kLanes], int at, Accumulator<T> part) const {
     Accumulator<T> x[kLanes];
     widen_held<T>(dy, x);
 #pragma unroll
     for (int lane = 0; lane < kLanes; ++lane) {
-      if constexpr (!Gather::kIndexed) sum[lane] += x[lane] * static_cast<Accumulator<T>>(part);
+      if constexpr (!Gather::kIndexed) sum[lane] += x[lane] * part;
       else if (place[lane] == at) sum[lane] += x[lane];
     }
   }
 };
 
 /// What one output of a mean gives to each of its inputs.
-__device__ __forceinline__ float part_of(const PoolShape& p, const Taps& d, int i, int j) {
-  return 1 / p.mean_of(d, p.h.window(i), p.w.window(j));
+template <class A>
+__device__ __forceinline__ A part_of(const PoolShape& p, const Taps& d, int i, int j) {
+  return A(1) / p.divisor_of<A>(d, p.h.window(i), p.w.window(j));
 }
 
 /// The outputs of depth z, for the kStride x kStride inputs from (h0, w0) on, which is where window (a, b) begins. `t`
@@ -89,15 +91,15 @@ __device__ __forceinline__ void gather(const PoolShape& p, const T* __restrict__
       const int i = in.h - reach_h, j = in.w - reach_w;
       const bool inside = i >= 0 && i < p.h.out && j >= 0 && j < p.w.out;
       const Output<T, kLanes, Gather> output(dy, indices, base + i * p.y.h + j * p.y.w, inside);
-      const float part = Gather::kIndexed ? 0 : part_of(p, d, i, j);
+      const auto part = Gather::kIndexed ? 0 : part_of<Accumulator<T>>(p, d, i, j);
 #pragma unroll
       for (int row = 0; row < kStride; ++row)
 #pragma unroll
         for (int column = 0; column < kStride; ++column) {
           const int r = row + reach_h * kStride, s = column + reach_w * kStride;
           if (r >= kTaps || s >= kTaps) continue;
-          const int place = Gather::kInWindow ? (t * kTaps + r) * kTaps + s
-                                              : (in.d * p.h.in + h0 + row) * p.w.in + w0 + column;
+          const int place =
+              Gather::kInWindow ? (t * kTaps + r) * kTaps + s : (in.d * p.h.in + h0 + row) * p.w.in + w0 + column;
           output.add_to(sum[row][column], place, part);
         }
     }
@@ -121,7 +123,7 @@ __device__ __forceinline__ void gather_any(const PoolShape& p, const T* __restri
       if (s < 0) continue;
       const Output<T, kLanes, Gather> output(dy, indices, base + i * p.y.h + j * p.y.w, true);
       const int place = Gather::kInWindow ? (t * p.h.taps + r) * p.w.taps + s : flat;
-      output.add_to(sum[0][0], place, Gather::kIndexed ? 0 : part_of(p, d, i, j));
+      output.add_to(sum[0][0], place, Gather::kIndexed ? 0 : part_of<Accumulator<T>>(p, d, i, j));
     }
   }
 }
@@ -177,8 +179,8 @@ void launch_dgrad(const char* name, const PoolProblem& p, const PoolArgs& args) 
 
 template <class T, int kLanes>
 void run_dgrad(const char* name, const PoolProblem& p, const PoolArgs& args) {
-  const bool square = !p.adaptive && p.R == p.S && p.stride_h == p.stride_w && p.dilation_h == 1 &&
-                      p.dilation_w == 1 && p.pad_h < p.R && p.pad_w < p.S;
+  const bool square = !p.adaptive && p.R == p.S && p.stride_h == p.stride_w && p.dilation_h == 1 && p.dilation_w == 1 &&
+                      p.pad_h < p.R && p.pad_w < p.S;
   const auto is = [&](int64_t taps, int64_t stride) { return square && p.R == taps && p.stride_h == stride; };
   const auto by = [&](auto gather) {
     using Gather = decltype(gather);

@@ -15,7 +15,6 @@ void run(const PoolProblem& p, const PoolArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(Pool, pool_dgrad_direct_nchw_sm80) = {
-    .algorithm = Algorithm::kDirect, .why_not = why_not, .run = run};
+FASTCONV_DEFINE(Pool, pool_dgrad_direct_nchw_sm80) = {.algorithm = Algorithm::kDirect, .why_not = why_not, .run = run};
 
 }  // namespace fastconv

@@ -51,7 +51,6 @@ void run(const PoolProblem& p, const PoolArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(Pool, pool_dgrad_ref_sm80) = {
-    .algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(Pool, pool_dgrad_ref_sm80) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
 
 }  // namespace fastconv

@@ -18,9 +18,9 @@ __device__ __forceinline__ int clamp_to(int tap, const Taps& taps) {
   return tap < taps.begin ? taps.begin : tap >= taps.end ? taps.end - 1 : tap;
 }
 
-/// Maxima of a window's 16-bit elements and their places: the largest two by two, then the first place that has it. That
-/// is three instructions an element, where comparing values one after another is five. False, and nothing done, where one
-/// is NaN.
+/// Maxima of a window's 16-bit elements and their places: the largest two by two, then the first place that has it.
+/// That is three instructions an element, where comparing values one after another is five. False, and nothing done,
+/// where one is NaN.
 template <class T, int kTaps, class Reduction>
 __device__ __forceinline__ bool see_square(const Held<T, Reduction::kLanes> (&held)[kTaps][kTaps],
                                            const int (&places)[kTaps][kTaps], Reduction& all) {
@@ -98,7 +98,8 @@ __global__ void __launch_bounds__(kPoolThreads, 5)
   const int first = in_window ? 0 : h.first * p.w.in + w.first;
   const auto place_of = [&](int t) { return first + (in_window ? t * taps : d.input(t) * image); };
   Reduction all;
-  all.begin(place_of(d.begin) + (in_window ? h.begin * p.w.taps + w.begin : h.step * h.begin * p.w.in + w.step * w.begin));
+  all.begin(place_of(d.begin) +
+            (in_window ? h.begin * p.w.taps + w.begin : h.step * h.begin * p.w.in + w.step * w.begin));
   if (h.begin < h.end && w.begin < w.end) {
 #pragma unroll 1
     for (int t = d.begin; t < d.end; ++t)
@@ -109,7 +110,7 @@ __global__ void __launch_bounds__(kPoolThreads, 5)
     auto wide = all.widened();
     finish_lanes(wide, epilogue, c, to, y, indices, in_window);
   } else {
-    divide<T>(all, p.mean_of(d, h, w));
+    divide<T>(all, p.divisor_of<typename Reduction::A>(d, h, w));
     finish_lanes(all, epilogue, c, to, y, indices, in_window);
   }
 }

@@ -15,9 +15,8 @@ __device__ __forceinline__ void write_index(const PoolProblem& p, void* indices,
 }
 
 template <class T>
-__global__ void __launch_bounds__(kRefThreads)
-    fprop_ref(PoolProblem p, const T* __restrict__ x, T* __restrict__ y, void* __restrict__ indices,
-              Epilogue epilogue) {
+__global__ void __launch_bounds__(kRefThreads) fprop_ref(PoolProblem p, const T* __restrict__ x, T* __restrict__ y,
+                                                         void* __restrict__ indices, Epilogue epilogue) {
   const int64_t index = int64_t{blockIdx.x} * kRefThreads + threadIdx.x;
   if (index >= p.N * p.C * p.Z * p.P * p.Q) return;
   const Place o = place_of(index, p.C, p.Z, p.P, p.Q);
@@ -50,7 +49,6 @@ void run(const PoolProblem& p, const PoolArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(Pool, pool_fprop_ref_sm80) = {
-    .algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(Pool, pool_fprop_ref_sm80) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
 
 }  // namespace fastconv

@@ -25,7 +25,7 @@ struct Global {
   int C, units, ways, units_here, ways_log, units_log, chunks, chunks_a_split, splits;
   int unit_pitch, chunk_pitch;  // NHWC: of images and pixels; NCHW: of planes and chunks
   FastDivmod packs;             // NHWC: of an image
-  float divisor;
+  int divisor;
   bool index_in_window;
 
   int64_t outputs;
@@ -62,7 +62,7 @@ Global global_of(const PoolProblem& p) {
   g.chunks_a_split = i(chunks_a_split), g.splits = i(divide_up(chunks, chunks_a_split));
   g.unit_pitch = i(kChannelsLast ? p.W * p.C : p.W), g.chunk_pitch = i(kChannelsLast ? p.C : kLanes);
   g.packs = FastDivmod(i(std::max<int64_t>(packs, 1)));
-  g.divisor = static_cast<float>(p.divisor ? p.divisor : p.W);
+  g.divisor = i(p.divisor ? p.divisor : p.W);
   g.index_in_window = p.index == IndexType::kUInt8;
   g.outputs = p.N * p.C;
   return g;
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(kGlobalThreads, 4)
   if (way != 0 || unit >= g.units) return;
   const int output = kChannelsLast ? image * g.C + c : unit;
   if (g.splits == 1) {
-    divide<T>(one, g.divisor);
+    divide<T>(one, static_cast<typename One::A>(g.divisor));
     finish_lanes<T>(one, epilogue, kChannelsLast ? c : g.packs.divmod(unit, &image), output, y, indices,
                     g.index_in_window);
     return;
@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(kGlobalThreads)
     const int64_t at = split * g.outputs + output;
     one.merge_lane(0, parts.values[at], One::kIndexed ? parts.places[at] : 0);
   }
-  divide<T>(one, g.divisor);
+  divide<T>(one, static_cast<typename One::A>(g.divisor));
   finish_lanes<T>(one, epilogue, static_cast<int>(output % g.C), static_cast<int>(output), y, indices,
                   g.index_in_window);
 }
@@ -207,12 +207,13 @@ void launch_global(const char* name, const PoolProblem& p, const PoolArgs& args)
     using One = std::conditional_t<kChannelsLast, Reduction, Single>;
     const Parts<A> parts = parts_in<A>(g, args.workspace);
     T* const y = static_cast<T*>(args.out);
-    launch(name, p, fprop_global<T, kChannelsLast, Reduction, One>,
-           {.grid = {static_cast<unsigned>((g.units + g.units_here - 1) / g.units_here), static_cast<unsigned>(g.splits)},
-            .block = {kGlobalThreads},
-            .shared_bytes = One::kLanes * kGlobalThreads * (sizeof(A) + sizeof(int)),
-            .stream = args.stream},
-           g, static_cast<const T*>(args.x), y, args.index, args.epilogue, parts);
+    launch(
+        name, p, fprop_global<T, kChannelsLast, Reduction, One>,
+        {.grid = {static_cast<unsigned>((g.units + g.units_here - 1) / g.units_here), static_cast<unsigned>(g.splits)},
+         .block = {kGlobalThreads},
+         .shared_bytes = One::kLanes * kGlobalThreads * (sizeof(A) + sizeof(int)),
+         .stream = args.stream},
+        g, static_cast<const T*>(args.x), y, args.index, args.epilogue, parts);
     if (g.splits > 1)
       launch(name, p, fprop_global_join<T, Single>,
              {.grid = {static_cast<unsigned>((g.outputs + kGlobalThreads - 1) / kGlobalThreads)},
@@ -224,9 +225,8 @@ void launch_global(const char* name, const PoolProblem& p, const PoolArgs& args)
 
 template <bool kChannelsLast>
 void run_global(const char* name, const PoolProblem& p, const PoolArgs& args) {
-  with_packs(p, kChannelsLast ? p.C : p.W, [&](auto zero, auto lanes) {
-    launch_global<decltype(zero), lanes, kChannelsLast>(name, p, args);
-  });
+  with_packs(p, kChannelsLast ? p.C : p.W,
+             [&](auto zero, auto lanes) { launch_global<decltype(zero), lanes, kChannelsLast>(name, p, args); });
 }
 
 template <bool kChannelsLast>

@@ -109,12 +109,11 @@ __device__ __forceinline__ void see(Reduction& all, const Held<T, Reduction::kLa
 /// What a sum becomes. Of 16-bit results a quotient's last bit is rounded away, and eight divisions would take as long
 /// as the sums.
 template <class T, class Reduction>
-__device__ __forceinline__ void divide(Reduction& all, float by) {
+__device__ __forceinline__ void divide(Reduction& all, typename Reduction::A by) {
   if constexpr (Reduction::kIsSum) {
-    using A = typename Reduction::A;
-    const A inverse = A(1) / static_cast<A>(by);
+    const auto inverse = 1 / by;
 #pragma unroll
-    for (A& one : all.value) one = sizeof(T) == 2 ? one * inverse : one / static_cast<A>(by);
+    for (auto& one : all.value) one = sizeof(T) == 2 ? one * inverse : one / by;
   }
 }
 

@@ -39,8 +39,7 @@ struct CudaAxis {
   /// What a mean divides by for this axis: at least 1.
   __device__ __forceinline__ int counted(const Taps& window, bool count_padding) const {
     const int beyond = in + pad - window.first;
-    const int count =
-        adaptive || !count_padding ? window.end - window.begin : beyond < taps ? beyond : taps;
+    const int count = adaptive || !count_padding ? window.end - window.begin : beyond < taps ? beyond : taps;
     return count > 1 ? count : 1;
   }
 
@@ -76,10 +75,12 @@ struct PoolShape {
   int divisor;  // 0 where the window's places are counted
   bool count_padding, index_in_window;
 
-  __device__ __forceinline__ float mean_of(const Taps& at_d, const Taps& at_h, const Taps& at_w) const {
-    if (divisor) return static_cast<float>(divisor);
-    return static_cast<float>(d.counted(at_d, count_padding)) * static_cast<float>(h.counted(at_h, count_padding)) *
-           static_cast<float>(w.counted(at_w, count_padding));
+  /// What a mean divides by.
+  template <class A>
+  __device__ __forceinline__ A divisor_of(const Taps& at_d, const Taps& at_h, const Taps& at_w) const {
+    if (divisor) return static_cast<A>(divisor);
+    return static_cast<A>(d.counted(at_d, count_padding)) * static_cast<A>(h.counted(at_h, count_padding)) *
+           static_cast<A>(w.counted(at_w, count_padding));
   }
 };
 
@@ -124,8 +125,9 @@ inline const char* why_not_axis(int64_t in, int64_t taps, int64_t out, int64_t s
                                 bool adaptive) {
   constexpr int64_t kMost = kMostElements / 2;
   if (adaptive) {
-    return (in + 1) * (out + 1) > kMostElements ? "takes adaptive windows of axes whose inputs times outputs stay below 2^31"
-                                                : nullptr;
+    return (in + 1) * (out + 1) > kMostElements
+               ? "takes adaptive windows of axes whose inputs times outputs stay below 2^31"
+               : nullptr;
   }
   const bool far = std::max({in, taps, out, stride, pad, dilation}) > kMost ||
                    (out + 1) * stride + 2 * pad + in + taps * dilation > kMost;
