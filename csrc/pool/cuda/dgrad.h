@@ -177,14 +177,15 @@ void launch_dgrad(const char* name, const PoolProblem& p, const PoolArgs& args) 
          static_cast<T*>(args.out));
 }
 
-template <class T, int kLanes>
+/// kUnrolled: whether the usual windows have kernels of their own.
+template <class T, int kLanes, bool kUnrolled>
 void run_dgrad(const char* name, const PoolProblem& p, const PoolArgs& args) {
   const bool square = !p.adaptive && p.R == p.S && p.stride_h == p.stride_w && p.dilation_h == 1 && p.dilation_w == 1 &&
                       p.pad_h < p.R && p.pad_w < p.S;
   const auto is = [&](int64_t taps, int64_t stride) { return square && p.R == taps && p.stride_h == stride; };
   const auto by = [&](auto gather) {
     using Gather = decltype(gather);
-    if constexpr (!std::is_same_v<T, double>) {
+    if constexpr (kUnrolled && !std::is_same_v<T, double>) {
       if (is(2, 2)) return launch_dgrad<T, kLanes, 2, 2, Gather>(name, p, args);
       if (is(3, 2)) return launch_dgrad<T, kLanes, 3, 2, Gather>(name, p, args);
       if (is(3, 1)) return launch_dgrad<T, kLanes, 3, 1, Gather>(name, p, args);

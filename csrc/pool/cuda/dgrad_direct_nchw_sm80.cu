@@ -10,7 +10,7 @@ namespace {
 const char* why_not(const PoolProblem& p) { return why_not_on(p, Layout::kNchw); }
 
 void run(const PoolProblem& p, const PoolArgs& args) {
-  with_element(p.dtype, [&](auto zero) { run_dgrad<decltype(zero), 1>("pool_dgrad_direct_nchw_sm80", p, args); });
+  with_element(p.dtype, [&](auto zero) { run_dgrad<decltype(zero), 1, true>("pool_dgrad_direct_nchw_sm80", p, args); });
 }
 
 }  // namespace

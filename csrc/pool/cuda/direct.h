@@ -47,7 +47,7 @@ __device__ __forceinline__ bool see_square(const Held<T, Reduction::kLanes> (&he
   return true;
 }
 
-/// A window's taps of one depth: `x` is its first pixel, `place` the number of tap (0, 0).
+/// A window's taps of one depth: `x` is the image's corner there, `place` the number of tap (0, 0).
 template <class T, int kTaps, class Reduction>
 __device__ __forceinline__ void walk(const PoolShape& p, const Taps& h, const Taps& w, const T* __restrict__ x,
                                      int place, Reduction& all) {
@@ -123,14 +123,15 @@ void launch_direct(const char* name, const PoolProblem& p, const PoolArgs& args)
          static_cast<const T*>(args.x), static_cast<T*>(args.out), args.index, args.epilogue);
 }
 
-template <class T, int kLanes>
+/// kUnrolled: whether windows of 2x2 and 3x3 have kernels of their own.
+template <class T, int kLanes, bool kUnrolled>
 void run_direct(const char* name, const PoolProblem& p, const PoolArgs& args) {
   const int64_t taps = !p.adaptive && p.R == p.S ? p.R : 0;
   with_reduction<T, kLanes>(p, args, [&](auto reduction) {
     using Given = decltype(reduction);
     constexpr bool kPacks = kInWords<T, kLanes> && !Given::kIsSum && !Given::kIndexed;
     using Reduction = std::conditional_t<kPacks, PackedMax<T, kLanes>, Given>;
-    if constexpr (!std::is_same_v<T, double>) {
+    if constexpr (kUnrolled && !std::is_same_v<T, double>) {
       if (taps == 2) return launch_direct<T, 2, Reduction>(name, p, args);
       if (taps == 3) return launch_direct<T, 3, Reduction>(name, p, args);
     }

@@ -8,7 +8,8 @@ namespace {
 const char* why_not(const PoolProblem& p) { return why_not_on(p, Layout::kNchw); }
 
 void run(const PoolProblem& p, const PoolArgs& args) {
-  with_element(p.dtype, [&](auto zero) { run_direct<decltype(zero), 1>("pool_fprop_direct_nchw_sm80", p, args); });
+  with_element(p.dtype,
+               [&](auto zero) { run_direct<decltype(zero), 1, true>("pool_fprop_direct_nchw_sm80", p, args); });
 }
 
 }  // namespace

@@ -8,8 +8,9 @@ namespace {
 const char* why_not(const PoolProblem& p) { return why_not_on(p, Layout::kNhwc); }
 
 void run(const PoolProblem& p, const PoolArgs& args) {
-  with_packs(p, p.C,
-             [&](auto zero, auto lanes) { run_direct<decltype(zero), lanes>("pool_fprop_direct_nhwc_sm80", p, args); });
+  with_packs(p, p.C, [&](auto zero, auto lanes) {
+    run_direct<decltype(zero), lanes, (lanes > 1)>("pool_fprop_direct_nhwc_sm80", p, args);
+  });
 }
 
 }  // namespace
