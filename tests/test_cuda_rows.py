@@ -137,11 +137,10 @@ def test_maxima_of_what_is_no_number(kernel: registry.Kernel, dtype: str, indexe
     cases = [case.problem.replace(dtype=dtype) for case in CASES["pool"]]
     cases = [p for p in cases if p.mode == "max" and p.N and takes(kernel, p)]
     assert cases
-    for p in cases:
-        data = inputs.operands(p, integers=True)
-        for odds in (0.02, 0.4, 1.0):
-            chosen = random.random(data.x.shape) < odds
-            x = np.where(chosen, random.choice(values, data.x.shape), -np.inf)
+    for p in cases[::3]:
+        for odds in (0.02, 0.6):
+            chosen = random.random(p.extents("x")) < odds
+            x = np.where(chosen, random.choice(values, p.extents("x")), -np.inf)
             given = {"x": inputs.store(x, family.operands["fprop"][0], p)}
             if indexed:
                 index = family.index_of("fprop", p)
