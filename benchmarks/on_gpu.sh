@@ -51,7 +51,7 @@ rows() { sed -n 's/^FASTCONV_KERNEL(.*, *\([a-z0-9_]*\))$/\1/p' csrc/*/cuda/kern
 native() {  # a process a row: an illegal access ends its process, and says nothing of other rows
   rm -rf $out/native && mkdir $out/native
   rows | limited 90 xargs -P 8 -I{} bash -c \
-    "timeout --foreground -k 5 60 $build/kernel_test_cuda $shapes/cuda.txt $shapes/cuda_tiles.txt --kernel {} > $out/native/{}.log 2>&1 || echo 'FAIL {}'" > $out/native.txt
+    "timeout --foreground -k 5 60 $build/kernel_test_cuda $shapes/cuda.txt $shapes/cuda_tiles.txt $shapes/pool.txt --kernel {} > $out/native/{}.log 2>&1 || echo 'FAIL {}'" > $out/native.txt
   echo "$(grep -c . $out/native.txt) of $(rows | wc -l) rows fail"
   head -40 $out/native.txt
   grep -h FAIL $out/native/*.log | cut -c1-200 | head -20
@@ -70,12 +70,19 @@ from fastconv.cli import main; sys.exit(main(sys.argv[1:]))"
       --direction ${one#*-} --json $out/bench-$one.json > $out/bench-$one.txt 2> $out/bench-$one.err || status=1
     tail -25 $out/bench-$one.txt
   done
+  for one in fprop dgrad; do
+    FASTCONV_FALLBACK=error limited 60 $python -c "$main" bench --device cuda --set pool --batch 128 --dtype bf16 \
+      --direction $one --json $out/bench-pool-$one.json > $out/bench-pool-$one.txt 2> $out/bench-pool-$one.err || status=1
+    tail -30 $out/bench-pool-$one.txt
+  done
   return $status
 }
 
 kernels() {
   local dtype status=0
-  grep -hv "[*]8 " $shapes/{dense,grouped,depthwise}.txt > $out/layers.txt  # --batch says how many images
+  # --batch says how many images; a maximum's gradient by indices of one byte, too.
+  grep -hv "[*]8 " $shapes/{dense,grouped,depthwise}.txt > $out/layers.txt
+  grep -h "_n1_" fastconv/bench/sets/pool.txt | sed '/_max/{p;s/_max/_max_u8/}' >> $out/layers.txt
   for dtype in bf16 f32; do
     limited 60 $build/kernel_bench_cuda --batch 32 --dtype $dtype $out/layers.txt > $out/kernels-$dtype.txt 2>&1 || status=1
     grep -E "FAIL|kernel_bench_cuda" $out/kernels-$dtype.txt | head -5
@@ -92,7 +99,7 @@ tests() {
 }
 
 sanitizer() {  # a shape a row
-  limited 90 compute-sanitizer --error-exitcode 1 $build/kernel_test_cuda $shapes/cuda.txt --most 1 > $out/sanitizer.log 2>&1
+  limited 90 compute-sanitizer --error-exitcode 1 $build/kernel_test_cuda $shapes/cuda.txt $shapes/pool.txt --most 1 > $out/sanitizer.log 2>&1
   local status=$?
   tail -3 $out/sanitizer.log
   return $status

@@ -24,11 +24,13 @@ SOURCES = [
 ]
 #: Rows that are written to be read, not to be fast.
 UNTUNED = re.compile(r"_ref_")
-#: Instructions that a file's kernels must contain, by its name.
+#: Instructions that a file's kernels must contain, by its family and name.
 INSTRUCTIONS = {
     r"_(igemm|grouped)_.*_sm80$": ["HMMA", "LDGSTS"],
     r"_(igemm|grouped)_nhwc_sm80$|(fprop|dgrad)_(igemm|grouped)_tf32_": ["LDSM"],
     r"_depthwise_nhwc_": [r"LDG\.E\.128"],
+    r"^pool_\w+_nhwc_": [r"LDG\.E\.128", r"STG\.E\.128"],
+    r"^pool_fprop_direct_nhwc_": ["HMNMX2"],
     r"_sm90a$": ["HGMMA", "UTMALDG"],
     r"fprop_igemm_nhwc_sm90a$": [r"UTMALDG\.4D\.IM2COL\.MULTICAST"],
     # Both operands lie as pixels by channels.
@@ -36,6 +38,11 @@ INSTRUCTIONS = {
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on this machine")
+
+
+def name_of(source: Path) -> str:
+    """As a row's: a file's name belongs to its family."""
+    return f"{source.parts[-3]}_{source.stem}"
 
 
 @functools.cache
@@ -50,12 +57,13 @@ def cuobjdump() -> str:
 
 def object_of(source: Path) -> Path:
     """The newest object of a source under build/."""
+    name = f"{source.relative_to(ROOT)}.o"
     found = [
         path
         for path in (ROOT / "build").rglob(f"{source.name}.o")
-        if "cuda_on_cpu" not in str(path)
+        if str(path).endswith(name) and "cuda_on_cpu" not in str(path)
     ]
-    assert found, f"no object of {source.name} under build/: `make install` leaves them there"
+    assert found, f"no object of {name_of(source)} under build/: `make install` leaves them there"
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
@@ -76,10 +84,10 @@ def resources(source: Path) -> list[tuple[str, int, int, int]]:
     ]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_nothing_spills(source: Path) -> None:
     usage = resources(source)
-    if UNTUNED.search(source.stem):
+    if UNTUNED.search(name_of(source)):
         return
     spilled = [
         f"{name}: {registers} registers, stack {stack}, local {local}"
@@ -92,7 +100,7 @@ def test_nothing_spills(source: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [path for path in SOURCES if not path.stem.endswith("_sm90a")],  # no PTX, and one block each
-    ids=lambda path: path.stem,
+    ids=name_of,
 )
 def test_registers_allow_the_blocks_that_a_kernel_states(source: Path) -> None:
     """Shared memory is checked where it is known: `blocks_fit` (core/cuda/device.h)."""
@@ -110,7 +118,7 @@ def test_registers_allow_the_blocks_that_a_kernel_states(source: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_every_architecture_is_there(source: Path) -> None:
     architectures = set(re.findall(r"^arch = (sm_\w+)", read(source, "-res-usage"), re.MULTILINE))
     # What the build was told, else what the Makefile tells it.
@@ -121,12 +129,12 @@ def test_every_architecture_is_there(source: Path) -> None:
     assert want <= architectures
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_the_instructions_that_were_meant(source: Path) -> None:
     wanted = [
         one
         for pattern, names in INSTRUCTIONS.items()
-        if re.search(pattern, source.stem)
+        if re.search(pattern, name_of(source))
         for one in names
     ]
     if not wanted:

@@ -1,6 +1,6 @@
 """Every CUDA row, run thread by thread on the CPU: right, complete, and inside its arrays.
 
-`kernel_test_cuda_on_cpu` runs every row on every shape of cuda.txt; here each has a handful, through
+`kernel_test_cuda_on_cpu` runs every row on every shape of cuda.txt and pool.txt; here each has a handful, through
 the same choice, transposition and workspace as a call of torch's.
 """
 
@@ -121,6 +121,36 @@ def test_what_is_not_finite_stays_in_its_group(
     np.testing.assert_array_equal(
         np.delete(other, np.s_[4:8], -1), np.delete(finite, np.s_[4:8], -1)
     )
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["indexed", "plain"])
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+@pytest.mark.parametrize(
+    "kernel",
+    [k for k in ROWS if (k.family, k.direction) == ("pool", "fprop")],
+    ids=lambda k: k.name,
+)
+def test_maxima_of_what_is_no_number(kernel: registry.Kernel, dtype: str, indexed: bool) -> None:
+    """NaN wins and of several the last; of windows of nothing but -inf, and of 0 and -0, the first."""
+    family, random = families.named("pool"), np.random.default_rng(2)
+    values = np.array([np.nan, -np.inf, -np.inf, -np.inf, np.inf, -0.0, 0.0, -1.0])
+    cases = [case.problem.replace(dtype=dtype) for case in CASES["pool"]]
+    cases = [p for p in cases if p.mode == "max" and p.N and takes(kernel, p)]
+    assert cases
+    for p in cases[::3]:
+        for odds in (0.02, 0.6):
+            chosen = random.random(p.extents("x")) < odds
+            x = np.where(chosen, random.choice(values, p.extents("x")), -np.inf)
+            given = {"x": inputs.store(x, family.operands["fprop"][0], p)}
+            if indexed:
+                index = family.index_of("fprop", p)
+                given["index"] = inputs.room(index, p)[1]
+            out = table("pool").run(kernel.name, p.encode(), **given)
+            y = inputs.load(out, family.output("fprop"), p)
+            np.testing.assert_array_equal(y, family.oracle(p, "fprop", {"x": x}), str(p))
+            if indexed:
+                have = inputs.load(given["index"], index, p)
+                np.testing.assert_array_equal(have, family.indices(p, x), str(p))
 
 
 @pytest.mark.parametrize("dtype", ELEMENT_SIZE)

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 
 import fastconv
-from fastconv import _cuda, _native, _triton, registry
+from fastconv import _cuda, _native, _triton, families, registry
 from fastconv.problem import ConvProblem
+from fastconv.tensors import drawn
 from fastconv.testing import shapes, tolerance
 
 _WHY_NOT = _cuda.why_not() or (None if _native.has_cuda else _triton.why_not())
@@ -179,13 +180,66 @@ def test_operands_on_two_devices_are_torchs_error() -> None:
         F.conv2d(x, w)
 
 
+@pytest.mark.skipif(not _native.has_cuda, reason="the op library has no CUDA kernels")
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("names", [("pool_fprop_direct_nhwc_sm80",), ()], ids=["ours", "torchs"])
+def test_pools_formats_are_torchs(names: tuple[str, ...], layout: str) -> None:
+    """Under enable(), by a row of ours and where torch's kernel runs; autograd's own thread, which no
+    name reaches, goes to torch's.
+    """
+    for pool in (
+        lambda x: F.max_pool2d(x, 3, 2, 1),
+        lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+        lambda x: F.adaptive_avg_pool2d(x, 4),
+    ):
+        x = activation((2, 8, 9, 11), torch.float32, layout).requires_grad_()
+        want = pool(x)
+        dy = torch.rand_like(want)
+        (want_dx,) = torch.autograd.grad(want, x, dy)
+        fastconv.enable()
+        try:
+            with fastconv.use(*names):
+                have = pool(x)
+            assert fastconv.last_kernel("fprop", "pool") == (names[0] if names else None)
+            (dx,) = torch.autograd.grad(have, x, dy)
+        finally:
+            fastconv.disable()
+        assert have.stride() == want.stride() and dx.stride() == want_dx.stride()
+        torch.testing.assert_close(have, want)
+        torch.testing.assert_close(dx, want_dx)
+
+
+@pytest.mark.skipif(not _native.has_cuda, reason="the op library has no CUDA kernels")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.family == "pool" and row.target != "triton"],
+    ids=lambda row: row.name,
+)  # fmt: skip
+def test_pool_rows(row: registry.Kernel, dtype: str) -> None:
+    family = families.named("pool")
+    for case in shapes.cuda("pool"):
+        p = case.problem.replace(dtype=dtype)
+        answer = {kernel.name: kernel.reason for kernel in registry.kernels(p, device="cuda")}
+        if answer[row.name] is not None or p.N == 0 or family.why_not_torch(p) is not None:
+            continue
+        t = drawn(p, family.drawn(), torch.device("cuda"))
+        have = family.native_call(p, row.direction, t, row.name)()
+        assert fastconv.last_kernel(row.direction, "pool") == row.name
+        wide = {name: each.double().cpu() for name, each in t.items()}
+        want = family.torch_call(p, row.direction, wide)()
+        bound = tolerance.real(p, row.direction, row.numerics)
+        wrong = bound.violations(have.double().cpu().numpy(), want.numpy())
+        assert not wrong.any(), f"{row.name} on {p}: {int(wrong.sum())} of {wrong.size} are wrong"
+
+
 # Last: an error that leaves the process without its GPU would fail whatever came after.
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.target != "triton"], ids=lambda row: row.name
-)
+    "row", [row for row in ROWS if row.family == "conv" and row.target != "triton"],
+    ids=lambda row: row.name,
+)  # fmt: skip
 def test_rows(row: registry.Kernel, dtype: str) -> None:
-    for case in shapes.cuda():
+    for case in shapes.cuda("conv"):
         p = case.problem.replace(dtype=dtype)
         answer = {kernel.name: kernel.reason for kernel in registry.kernels(p, device="cuda")}
         if answer[row.name] is not None or not is_plain(p):

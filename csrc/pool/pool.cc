@@ -32,7 +32,16 @@ constexpr Op kDgradOperands[] = {
     {"out", OperandKind::kActivation, Side::kX, out_of, true},
 };
 
+constexpr PoolRow kCudaNames[] = {
+#define FASTCONV_KERNEL(isa, direction, numerics, name) \
+  {{target::isa, FamilyId::kPool, Direction::direction, Numerics::numerics, #name}, nullptr},
+#include "pool/cuda/kernels.inc"
+#undef FASTCONV_KERNEL
+};
+
 }  // namespace
+
+std::span<const PoolRow> Pool::cuda_names() { return kCudaNames; }
 
 std::span<const Op> Pool::operands(Direction direction) {
   if (direction == Direction::kFprop) return kFpropOperands;

@@ -57,9 +57,10 @@ struct Pool : NoWeight {
 
   static std::span<const Row<Pool>> cpu_rows();
   static const Table<Pool>& cpu_table();
-  static std::span<const Row<Pool>> cuda_rows() { return {}; }
-  static Table<Pool> cuda_table(int, bool) { return {.rows = {}, .why_not_target = nullptr, .expected_loss = nullptr}; }
-  static std::span<const Row<Pool>> cuda_names() { return {}; }
+  static std::span<const Row<Pool>> cuda_rows();
+  static Table<Pool> cuda_table(int capability, bool allow_tf32);
+  /// The CUDA rows that a build with nvcc has, without their kernels.
+  static std::span<const Row<Pool>> cuda_names();
   static const Kernel<Pool>& reference(Direction direction);
 
   static int64_t macs(const Problem& p) { return p.y_elements() * p.taps(); }

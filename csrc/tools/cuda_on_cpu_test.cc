@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/cuda/ptx_max.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 // Runs that end with an error leave what their threads' stacks held.
 extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() { return "detect_leaks=0"; }
@@ -248,6 +250,9 @@ void test_rounding() {
   expect(ptx::pack2<BFloat16>(1, 2) == 0x40003f80 && ptx::pack2<Float16>(1, 2) == 0x40003c00, "pack2, low half first");
   expect(ptx::pack2<BFloat16>(1 + 0x1p-8f, 1 + 0x3p-8f) == 0x3f823f80 && ptx::pack2<Float16>(65520, 1) == 0x3c007c00,
          "pack2 rounds to even");
+  const uint32_t b = ptx::max2_nan<BFloat16>(ptx::pack2<BFloat16>(-1, NAN), ptx::pack2<BFloat16>(-2, 3));
+  const uint32_t f = ptx::max2_nan<Float16>(ptx::pack2<Float16>(1, -0.0f), ptx::pack2<Float16>(2, 0.0f));
+  expect(b == 0x7fffbf80 && f == ptx::pack2<Float16>(2, 0), "max2_nan, half by half, and of NaN");
 }
 
 }  // namespace

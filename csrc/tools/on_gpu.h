@@ -1,4 +1,4 @@
-// The operands of one call in the memory of a GPU: copied there before it, and its output back after it.
+// The operands of one call in the memory of a GPU: copied there before it, and what it writes back after it.
 #pragma once
 
 #include <vector>
@@ -27,8 +27,9 @@ class OnGpu {
   /// Waits for the call.
   void copy_back() {
     check(cudaDeviceSynchronize());
-    const size_t out = host_.out();
-    check(cudaMemcpy(host_.data(out), *host_.operand(out).at(args_), host_.bytes(out), cudaMemcpyDefault));
+    for (size_t i = 0; i < host_.size(); ++i)
+      if (host_.operand(i).written && host_.count(i) >= 0)
+        check(cudaMemcpy(host_.data(i), *host_.operand(i).at(args_), host_.bytes(i), cudaMemcpyDefault));
   }
 
  private:

@@ -6,9 +6,9 @@
 
 namespace fastconv::binding {
 
-/// Registers the family's kernels for aten's ops at a dispatch key, "CPU" or "CUDA". With the flag off, for arguments
-/// that are unusual, or where no row is known to win, they go on to torch's own.
+/// Registers the family's kernels for aten's ops at the library's dispatch key, CPU or CUDA. With the flag off, for
+/// arguments that are unusual, or where no row is known to win, they go on to torch's own.
 template <class F>
-void under_aten(torch::stable::detail::StableLibrary& library, const char* key);
+void under_aten(torch::stable::detail::StableLibrary& library);
 
 }  // namespace fastconv::binding

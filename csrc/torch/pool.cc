@@ -3,8 +3,6 @@
 // A call becomes a problem, a row is chosen by how the operands lie, and torch's kernel serves where no row is known to
 // win, for unusual arguments and for invalid ones.
 
-#include <cstring>
-
 #include "torch/install.h"
 #include "torch/pool_call.h"
 #include "torch/pool_external.h"
@@ -258,18 +256,23 @@ void implement(Library& m, const std::string& name) {
   }
 }
 
-STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
+template <class Library>
+void implement_all(Library& m) {
   implement<PoolMode::kAvg, false>(m, "avg_pool");
   implement<PoolMode::kMax, false>(m, "max_pool");
   implement<PoolMode::kAvg, true>(m, "adaptive_avg_pool");
   implement<PoolMode::kMax, true>(m, "adaptive_max_pool");
 }
 
+STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) { implement_all(m); }
+#if defined(FASTCONV_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(fastconv, CUDA, m) { implement_all(m); }
+#endif
+
 }  // namespace
 
 template <>
-void under_aten<Pool>(torch::stable::detail::StableLibrary& library, const char* key) {
-  if (std::strcmp(key, "CPU")) return;  // there are no CUDA kernels
+void under_aten<Pool>(torch::stable::detail::StableLibrary& library) {
   library.impl("avg_pool2d", boxed_forward<PoolMode::kAvg, false, 2>);
   library.impl("avg_pool2d_backward", boxed_backward<PoolMode::kAvg, false, 2>);
   library.impl("avg_pool3d", boxed_forward<PoolMode::kAvg, false, 3>);

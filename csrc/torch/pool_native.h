@@ -1,4 +1,4 @@
-// torch's own pooling kernels, without the dispatcher.
+// torch's own pooling kernels of either device, without the dispatcher.
 #pragma once
 
 #include "torch/pool_call.h"

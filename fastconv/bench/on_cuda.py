@@ -151,7 +151,7 @@ def run_one(work: Workload, effort: Effort) -> dict[str, Any]:
     on_gpu = part.operands(work.problem, 0).map(torch.Tensor.cuda)
     last = on_gpu.to(torch.channels_last)
     prepared = {
-        OURS: part.torch_call(last, work.task),
+        OURS: part.torch_call(on_gpu if work.problem.x_layout == "nchw" else last, work.task),
         "torch channels_last": part.torch_call(last, work.task),
         "torch contiguous": part.torch_call(on_gpu, work.task),
     }

@@ -301,19 +301,17 @@ def _torch_call(p: PoolProblem, direction: str, t: Mapping[str, Tensor]) -> Call
 
 def _native_call(p: PoolProblem, direction: str, t: Mapping[str, Tensor], kernel: str) -> Call:
     ops: Any = torch.ops.fastconv
-    name, options = _torch_ops(p)
-    name = {"avg": "avg_pool", "max": "max_pool"}[p.mode] + f"{axes_of(p)}d"
-    if p.adaptive:
-        name = f"adaptive_{name}"
+    options = _torch_ops(p)[1]
+    name = f"{'adaptive_' if p.adaptive else ''}{p.mode}_pool"
     forward, backward = getattr(ops, name), getattr(ops, f"{name}_backward")
+    words = () if p.mode == "avg" or p.adaptive else (p.index,)
     if direction == "fprop":
         if p.mode == "max":
-            return lambda: forward(t["x"], *options, p.index == "u8", kernel)[0]
+            return lambda: forward(t["x"], *options, *words, kernel)[0]
         return lambda: forward(t["x"], *options, kernel)
-    if p.mode == "max":
-        index = forward(t["x"], *options, p.index == "u8")[1]
-        return lambda: backward(t["dy"], t["x"], index, *options, kernel)
-    return lambda: backward(t["dy"], t["x"], *options, kernel)
+    index = forward(t["x"], *options, *words)[1:] if p.mode == "max" else ()
+    given = (t["x"].shape, p.x_layout == "nhwc", *(() if p.adaptive else options))
+    return lambda: backward(t["dy"], *index, *given, kernel)
 
 
 def _ceil_extent(extent: int, reach: int, stride: int, pad: int) -> int:
@@ -358,7 +356,7 @@ FAMILY = Family(
     factors=1,
     is_exact=_is_exact,
     why_not_torch=_why_not_torch,
-    shapes=Shapes("pool.txt", triton="pool_triton.txt"),
+    shapes=Shapes("pool.txt", cuda="pool.txt", triton="pool_triton.txt"),
     sets={"pool": ("pool",)},
     indexed=lambda p: p.index if p.mode == "max" else "",
     indices=_indices,

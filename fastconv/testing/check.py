@@ -71,9 +71,10 @@ def failure(kernel: Kernel, p: Problem, setting: Setting, seed: int = 0) -> str 
     data = inputs.operands(p, setting.integers, seed)
     want = wanted(p, direction, setting.integers, seed)
     largest = data.largest**family.factors
-    offset = setting.offset
+    offset = index_offset = setting.offset
     if kernel.device != "cpu" and kernel.target != "triton":  # CUDA's rows want 16 bytes
         offset *= 16 // inputs.NUMPY_DTYPE[p.dtype].itemsize
+        index_offset *= 16
 
     given: dict[str, Any] = {
         each.name: inputs.store(data.values[each.name], each, p, offset, setting.krsc)
@@ -92,7 +93,7 @@ def failure(kernel: Kernel, p: Problem, setting: Setting, seed: int = 0) -> str 
         }
     beside = family.index_of(direction, p) if setting.epilogue else None
     if beside:
-        guarded_index, given[beside.name] = inputs.room(beside, p, setting.offset)
+        guarded_index, given[beside.name] = inputs.room(beside, p, index_offset)
     if setting.packed and rows.packed_bytes(kernel.name, p.encode()):
         given["packed"] = rows.pack(kernel.name, p.encode(), given["w"])
     rows.run(kernel.name, p.encode(), **given)

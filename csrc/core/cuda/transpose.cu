@@ -100,6 +100,7 @@ bool in_pairs(const void* from, const void* to, int64_t rows, int64_t columns) {
 void transpose_cuda(const void* from, void* to, int64_t count, int64_t rows, int64_t columns, int64_t element,
                     void* stream) {
   switch (element) {
+    case 1: return run<uint8_t, 1>(from, to, count, rows, columns, stream);
     case 2:
       if (in_pairs(from, to, rows, columns)) return run<uint32_t, 2>(from, to, count, rows / 2, columns / 2, stream);
       return run<uint16_t, 1>(from, to, count, rows, columns, stream);
