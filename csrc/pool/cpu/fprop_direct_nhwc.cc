@@ -1,13 +1,12 @@
-// y[n,z,p,q,c] = mean or maximum over the window of x[n,d,h,w,c]: vectors of channels, the window's inputs seen one
-// after another.
+// y[n,z,p,q,c] = mean, maximum or sample of the window of x[n,d,h,w,c]: vectors of channels, the window's inputs seen
+// one after another, of a sample twice.
 //
 // The floor is the bytes of x, y and the indices; a window's inputs come from L1 but for its newest row. A tile is
 // kVectors vectors of channels of one output, whose results stay in registers. Work is cut by output rows of all
 // images, and by blocks of channels where rows are few.
 
 #include "core/cpu/parallel.h"
-#include "pool/cpu/reduce.h"
-#include "pool/window.h"
+#include "pool/cpu/sample.h"
 
 namespace fastconv {
 namespace {
@@ -15,7 +14,7 @@ namespace {
 constexpr int kVectors = 4;
 
 const char* why_not(const PoolProblem& p) {
-  if (const char* reason = why_not_vectors(p)) return reason;
+  if (const char* reason = p.mode == PoolMode::kSto ? why_not_elements(p) : why_not_vectors(p)) return reason;
   if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels_last only";
   return nullptr;
 }
@@ -56,6 +55,36 @@ void reduce(const PoolProblem& p, const PoolArgs& args, const Pixel<T>& o, int64
   }
 }
 
+/// A window's draw, whose places are of `Index` where they are asked for.
+template <class T>
+struct Draw {
+  using Index = T;
+};
+
+/// `lanes` channels from `channel` on.
+template <class T, class Index>
+void draw(const PoolProblem& p, const PoolArgs& args, const Pixel<T>& o, int64_t channel, int64_t lanes) {
+  const int64_t at = o.at + channel;
+  const Vec uniform = load_lanes(static_cast<const T*>(args.uniform) + at, lanes);
+  Ints places;
+  const Vec drawn = sample(p, o.x + channel, o.d, o.h, o.w, uniform, lanes, &places);
+  finish_channels(drawn, args.epilogue, static_cast<T*>(args.out), o.at, channel, lanes);
+  if constexpr (!std::is_same_v<Index, NoIndices>) store_ints(static_cast<Index*>(args.index) + at, places, lanes);
+}
+
+/// The channels [begin, end) of an output.
+template <class T, class Reduction>
+void make(const PoolProblem& p, const PoolArgs& args, const Pixel<T>& o, int64_t begin, int64_t end) {
+  constexpr int64_t kBlock = kVectors * kLanes;
+  int64_t c = begin;
+  if constexpr (std::is_same_v<Reduction, Draw<typename Reduction::Index>>) {
+    for (; c < end; c += kLanes) draw<T, typename Reduction::Index>(p, args, o, c, least(kLanes, end - c));
+  } else {
+    for (; c + kBlock <= end; c += kBlock) reduce<kVectors, T, Reduction>(p, args, o, c, kLanes);
+    for (; c < end; c += kLanes) reduce<1, T, Reduction>(p, args, o, c, least(kLanes, end - c));
+  }
+}
+
 template <class T, class Reduction>
 void run_as(const PoolProblem& p, const PoolArgs& args) {
   constexpr int64_t kBlock = kVectors * kLanes;
@@ -79,15 +108,20 @@ void run_as(const PoolProblem& p, const PoolArgs& args) {
         o.w = window_of(width, q);
         o.divisor = static_cast<float>(most(divisor_of(p, o.d, o.h, o.w), 1));
         o.at = (row * p.Q + q) * p.C;
-        int64_t c = begin;
-        for (; c + kBlock <= end; c += kBlock) reduce<kVectors, T, Reduction>(p, args, o, c, kLanes);
-        for (; c < end; c += kLanes) reduce<1, T, Reduction>(p, args, o, c, least(kLanes, end - c));
+        make<T, Reduction>(p, args, o, begin, end);
       }
     }
   });
 }
 
 void run(const PoolProblem& p, const PoolArgs& args) {
+  if (p.mode == PoolMode::kSto)
+    return with_vector_type(p.dtype, [&](auto element) {
+      using T = decltype(element);
+      if (!args.index) run_as<T, Draw<NoIndices>>(p, args);
+      else if (p.index == IndexType::kUInt8) run_as<T, Draw<uint8_t>>(p, args);
+      else run_as<T, Draw<int64_t>>(p, args);
+    });
   with_types(p, args, [&](auto element, auto reduction) { run_as<decltype(element), decltype(reduction)>(p, args); });
 }
 
