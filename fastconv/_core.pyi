@@ -5,6 +5,7 @@ from typing import Any
 #: `bias_grad`. `cuda` has one for each family, whose rows are listed and asked, not run.
 conv: Any
 pool: Any
+unpool: Any
 cuda: ModuleType
 
 def families() -> list[str]: ...

@@ -55,7 +55,7 @@ def _why_left(module: torch.nn.Module) -> str:
 def convert(model: torch.nn.Module) -> Report:
     """Turns every layer of `model` that `fastconv.nn` has (`torch.nn.Conv1d` to `Conv3d`,
     `ConvTranspose1d` to `3d`, and the pools: `AvgPool`, `MaxPool`, `AdaptiveAvgPool`,
-    `AdaptiveMaxPool` and `LPPool` of one to three axes) into `fastconv.nn`'s of that name, in place.
+    `AdaptiveMaxPool`, `LPPool` and `MaxUnpool` of one to three axes) into `fastconv.nn`'s of that name, in place.
 
     A module stays the same object: only its class changes, so parameters, buffers, hooks,
     optimizers and `state_dict` know nothing of it. Subclasses are left alone: they may compute

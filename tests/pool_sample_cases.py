@@ -1,7 +1,7 @@
 """What `test_pool_samples.py` runs in a process of its own: pooling on the samples by which PyTorch tests its own,
 values, indices, gradients, strides and errors, by `fastconv.functional` and under `enable()`.
 
-fractional_max_pool is no function of fastconv's, and max_unpool is torch's own.
+fractional_max_pool is no function of fastconv's.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ NAMES = [
     for kind in ("avg", "max", "adaptive_avg", "adaptive_max")
     for axes in (1, 2, 3)
 ]
+NAMES += [f"max_unpool{axes}d" for axes in (1, 2, 3)]
 OPS = {name: next(op for op in op_db if op.name == f"nn.functional.{name}") for name in NAMES}
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 

@@ -370,3 +370,35 @@ def test_a_row_is_called_by_name(text: str, direction: str) -> None:
     have = family.native_call(p, direction, t, row)()
     assert last_kernel(direction, "pool") == row
     assert_close(have, family.torch_call(p, direction, t)())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8], ids=str)
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+def test_maxima_of_whole_numbers(dtype: torch.dtype, last: bool) -> None:
+    """As torch has them: through fixed windows, without a gradient. The reference computes them where
+    torch's kernel must not.
+    """
+    limits = torch.iinfo(dtype)
+    x = torch.randint(limits.min, limits.max + 1, (2, 5, 9, 8)).to(dtype)
+    x[0, 0] = limits.min
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    for window in (
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+        {"kernel_size": 2, "ceil_mode": True},
+    ):
+        want, want_index = F.max_pool2d(x, **window, return_indices=True)
+        for way in WAYS:
+            have, index = way("max_pool2d", x, **window, return_indices=True)
+            assert last_kernel("fprop", "pool") == "pool_fprop_ref"
+            for mine, other in (
+                (have, want),
+                (index, want_index),
+                (way("max_pool2d", x, **window), want),
+            ):
+                assert torch.equal(mine, other) and mine.dtype == other.dtype
+                assert mine.stride() == other.stride()
+    with fastconv.enabled(), pytest.raises(NotImplementedError):
+        F.adaptive_max_pool2d(x, 2)
+    with fastconv.enabled(), pytest.raises((RuntimeError, NotImplementedError)):
+        F.avg_pool2d(x, 2)

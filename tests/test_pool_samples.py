@@ -11,7 +11,7 @@ import pytest
 CASES = str(Path(__file__).with_name("pool_sample_cases.py"))
 
 
-@pytest.mark.parametrize("cases", ["max_pool", "not max_pool"])
+@pytest.mark.parametrize("cases", ["max_pool", "not max_pool and not unpool", "unpool"])
 def test_in_a_process(cases: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", CASES, "-k", cases],

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from fastconv import families
 from fastconv.families.pool import PoolProblem
+from fastconv.families.unpool import UnpoolProblem
 from fastconv.problem import ConvProblem
 from fastconv.problem_text import Problem, output_extent
 from fastconv.registry import table
 from fastconv.words import ELEMENT_SIZE, LAYOUTS
 
-NATIVE = {ConvProblem: table("conv"), PoolProblem: table("pool")}
+NATIVE = {ConvProblem: table("conv"), PoolProblem: table("pool"), UnpoolProblem: table("unpool")}
 
 
 def window(draw: st.DrawFn, pads: int, widest: int) -> dict[str, int | str | bool]:
@@ -54,9 +55,11 @@ def problems(draw: st.DrawFn) -> ConvProblem:
 
 @st.composite
 def pools(draw: st.DrawFn) -> PoolProblem:
-    """Means, maxima with either index, and adaptive windows."""
+    """Means, maxima and samples with either index, and adaptive windows."""
     fields = window(draw, 0, 1)
-    fields["mode"] = mode = draw(st.sampled_from(["avg", "max"]))
+    fields["mode"] = mode = draw(st.sampled_from(["avg", "max", "sto"]))
+    if mode == "max":
+        fields["dtype"] = draw(st.sampled_from([*sorted(ELEMENT_SIZE), "uint8", "int8"]))
     if draw(st.booleans()):
         fields = {
             name: value
@@ -77,12 +80,21 @@ def pools(draw: st.DrawFn) -> PoolProblem:
     return PoolProblem(C=draw(st.integers(0, 9)), **fields)  # type: ignore[arg-type]
 
 
-@given(problems() | pools())
+@st.composite
+def unpools(draw: st.DrawFn) -> UnpoolProblem:
+    fields = window(draw, 0, 1)
+    fields = {
+        name: fields[name] for name in fields if name in {*"NDHWZPQ", "dtype"} or "lay" in name
+    }
+    return UnpoolProblem(C=draw(st.integers(0, 9)), **fields)  # type: ignore[arg-type]
+
+
+@given(problems() | pools() | unpools())
 def test_round_trip(problem: Problem) -> None:
     assert type(problem).decode(problem.encode()) == problem
 
 
-@given(problems() | pools())
+@given(problems() | pools() | unpools())
 def test_cpp_writes_the_same_text(problem: Problem) -> None:
     assert NATIVE[type(problem)].canonical(problem.encode()) == problem.encode()
 
@@ -179,6 +191,8 @@ def test_shape_files_are_in_canonical_form() -> None:
         ({"D": 4, "Z": 4}, "n1_c8_d4h9w9_t1r3s3_st1x2x2_pd0x1x1_avg"),
         ({"mode": "max"}, "n1_c8_h9w9_r3s3_st2_pd1_max"),
         ({"mode": "max", "index": "u8"}, "n1_c8_h9w9_r3s3_st2_pd1_max_u8"),
+        ({"mode": "max", "dtype": "int8"}, "n1_c8_h9w9_r3s3_st2_pd1_max_int8"),
+        ({"mode": "sto"}, "n1_c8_h9w9_r3s3_st2_pd1_sto"),
         (
             {"mode": "max", "dilation_w": 2, "P": -1, "Q": -1},
             "n1_c8_h9w9_r3s3_st2_pd1_dl1x2_max",
@@ -233,6 +247,8 @@ def test_errors(text: str, error: str) -> None:
         ("n2_c3_k4_avg", "unknown key 'k'"),
         ("n2_c3_h5w5_r3s3_st1_pd-1_avg", "pad_h is -1; it must be at least 0"),
         ("n2_c3_h5w5_r3s3_avg_div-2", "divisor is -2; it must be at least 0"),
+        ("n2_c3_h5w5_r3s3_sto_div2", "divisor is 2; of no mean it must be 0"),
+        ("n2_c3_h5w5_r3s3_avg_uint8", "mode is avg; of whole numbers it must be max"),
     ],
 )
 def test_errors_of_another_family(text: str, error: str) -> None:

@@ -58,6 +58,8 @@ inline constexpr TextWord<P> kDTypeAndLayouts[] = {
     dtype_word<P, DType::kFloat64>(),
     dtype_word<P, DType::kBFloat16>(),
     dtype_word<P, DType::kFloat16>(),
+    dtype_word<P, DType::kUInt8>(),
+    dtype_word<P, DType::kInt8>(),
     layout_word<P, Layout::kNhwc, Layout::kNhwc>("nhwc", true),
     layout_word<P, Layout::kNchw, Layout::kNchw>("nchw"),
     layout_word<P, Layout::kNchw, Layout::kNhwc>("nchw2nhwc"),
@@ -76,6 +78,7 @@ struct TextForm {
   P (*with_outputs)(P);
   /// Throws std::invalid_argument for what the fields' bounds do not say; may be null.
   void (*check)(const P&, const std::string& text) = nullptr;
+  bool integers = false;  // whether elements may be whole numbers
 };
 
 namespace text {
@@ -184,6 +187,7 @@ P decode_by(const TextForm<P>& form, const std::string& text) {
   for (const TextStep<P>& step : form.steps)
     for (const int64_t value : {p.*step.d, p.*step.h, p.*step.w})
       if (value < step.least) text::refuse_value(step.key, value, text, step.least);
+  if (is_integer(p.dtype) && !form.integers) text::refuse_key(name_of(p.dtype), text);
   if (form.check) form.check(p, text);
   return outputs ? p : form.with_outputs(p);
 }

@@ -9,7 +9,8 @@
 
 namespace fastconv {
 
-enum class DType : int8_t { kFloat32, kFloat64, kBFloat16, kFloat16 };
+/// Of elements; whole numbers in families whose text says so (core/text.h).
+enum class DType : int8_t { kFloat32, kFloat64, kBFloat16, kFloat16, kUInt8, kInt8 };
 enum class Layout : int8_t { kNchw, kNhwc };  // of activations; with a depth axis NCDHW and NDHWC
 enum class Direction : int8_t { kFprop, kDgrad, kWgrad };
 /// What a kernel's sums are worth; `fastconv/testing/tolerance.py` derives the bounds.
@@ -28,7 +29,7 @@ struct Names;
     static constexpr const char* kAll[] = {__VA_ARGS__}; \
     static constexpr size_t kCount = std::size(kAll);    \
   }
-FASTCONV_NAMES(DType, "f32", "f64", "bf16", "f16");
+FASTCONV_NAMES(DType, "f32", "f64", "bf16", "f16", "uint8", "int8");
 FASTCONV_NAMES(Layout, "nchw", "nhwc");
 FASTCONV_NAMES(Direction, "fprop", "dgrad", "wgrad");
 FASTCONV_NAMES(Numerics, "exact", "winograd_f2", "winograd_f4", "tf32");
@@ -68,9 +69,12 @@ constexpr int64_t element_size(DType dtype) {
     case DType::kFloat64: return 8;
     case DType::kBFloat16: return 2;
     case DType::kFloat16: return 2;
+    case DType::kUInt8:
+    case DType::kInt8: return 1;
   }
   return 0;
 }
+constexpr bool is_integer(DType dtype) { return dtype == DType::kUInt8 || dtype == DType::kInt8; }
 
 /// Number of outputs along an axis padded by `pad` on both sides; the one place that knows the formula.
 constexpr int64_t output_extent(int64_t input, int64_t filter, int64_t stride, int64_t pad, int64_t dilation) {

@@ -13,6 +13,7 @@ using Op = Operand<Pool>;
 const void** x_of(PoolArgs& a) { return &a.x; }
 const void** dy_of(PoolArgs& a) { return &a.dy; }
 const void** index_of_call(PoolArgs& a) { return const_cast<const void**>(&a.index); }
+const void** uniform_of(PoolArgs& a) { return &a.uniform; }
 const void** out_of(PoolArgs& a) { return const_cast<const void**>(&a.out); }
 const void** scale_of(PoolArgs& a) { return &a.epilogue.scale; }
 const void** shift_of(PoolArgs& a) { return &a.epilogue.shift; }
@@ -20,6 +21,7 @@ const void** residual_of(PoolArgs& a) { return &a.epilogue.residual; }
 
 constexpr Op kFpropOperands[] = {
     {"x", OperandKind::kActivation, Side::kX, x_of},
+    {"uniform", OperandKind::kActivation, Side::kY, uniform_of},
     {"out", OperandKind::kActivation, Side::kY, out_of, true},
     {"index", OperandKind::kIndex, Side::kY, index_of_call, true, true},
     {"scale", OperandKind::kChannels, Side::kY, scale_of, false, true},
@@ -47,6 +49,15 @@ std::span<const Op> Pool::operands(Direction direction) {
   if (direction == Direction::kFprop) return kFpropOperands;
   if (direction == Direction::kDgrad) return kDgradOperands;
   return {};
+}
+
+Presence Pool::presence(const Op& operand, const Problem& p) {
+  if (operand.at == uniform_of) return p.mode == PoolMode::kSto ? Presence::kAlways : Presence::kNever;
+  if (operand.optional && operand.kind != OperandKind::kIndex)
+    return is_integer(p.dtype) ? Presence::kNever : Presence::kAsked;
+  if (operand.kind != OperandKind::kIndex) return Presence::kAlways;
+  if (p.mode == PoolMode::kAvg) return Presence::kNever;
+  return operand.written ? Presence::kAsked : Presence::kAlways;
 }
 
 int64_t Pool::any_index(const Problem& p, int64_t element, uint64_t random) {

@@ -10,13 +10,14 @@
 
 namespace fastconv {
 
-/// Operands of one call, dense in the problem's layouts. fprop reads x and writes out = y, and the indices of a maximum
-/// where they are asked for; dgrad reads dy, and the indices, and writes out = dx. Every element of the output is
-/// written.
+/// Operands of one call, dense in the problem's layouts. fprop reads x, and the numbers by which a stochastic pool
+/// draws, and writes out = y, and the indices of a maximum or a sample where they are asked for; dgrad reads dy, and
+/// the indices, and writes out = dx. Every element of the output is written.
 struct PoolArgs : CallArgs {
   const void* x = nullptr;
   const void* dy = nullptr;
-  void* index = nullptr;  // lies as y
+  const void* uniform = nullptr;  // lies as y
+  void* index = nullptr;          // lies as y
   void* out = nullptr;
 };
 
@@ -27,7 +28,9 @@ struct Pool : NoWeight {
   static constexpr Direction kDirections[] = {Direction::kFprop, Direction::kDgrad};
 
   static bool claims(const std::string& text) {
-    return text.find("_avg") != std::string::npos || text.find("_max") != std::string::npos;
+    for (const char* mode : {"_avg", "_max", "_sto"})
+      if (text.find(mode) != std::string::npos) return true;
+    return false;
   }
   static Problem decode(const std::string& text) { return decode_pool(text); }
   static Problem squeezed(const Problem& p) { return fastconv::squeezed(p); }
@@ -43,11 +46,7 @@ struct Pool : NoWeight {
   static IndexType index_type(const Problem& p) { return p.index; }
   /// An index that the output at `element` of y's memory may have.
   static int64_t any_index(const Problem& p, int64_t element, uint64_t random);
-  static Presence presence(const Operand<Pool>& operand, const Problem& p) {
-    if (operand.kind != OperandKind::kIndex) return operand.optional ? Presence::kAsked : Presence::kAlways;
-    if (p.mode != PoolMode::kMax) return Presence::kNever;
-    return operand.written ? Presence::kAsked : Presence::kAlways;
-  }
+  static Presence presence(const Operand<Pool>& operand, const Problem& p);
   static bool has_depth(const Problem& p) { return !p.is_2d(); }
   static std::span<const Operand<Pool>> operands(Direction direction);
 
@@ -67,7 +66,7 @@ struct Pool : NoWeight {
   static int64_t depth(const Problem& p, Direction) { return p.taps(); }
   /// A mean is a binary fraction where it is by a power of two.
   static bool is_exact_on_integers(const Problem& p, Direction) {
-    if (p.mode == PoolMode::kMax) return true;
+    if (p.mode != PoolMode::kAvg) return true;
     return p.divisor > 0 && (p.divisor & (p.divisor - 1)) == 0;
   }
 };

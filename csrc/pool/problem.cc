@@ -32,6 +32,7 @@ constexpr TextField<P> kAfter[] = {
 constexpr TextWord<P> kWords[] = {
     {"avg", [](P& p) { p.mode = PoolMode::kAvg; }, [](const P& p) { return p.mode == PoolMode::kAvg; }},
     {"max", [](P& p) { p.mode = PoolMode::kMax; }, [](const P& p) { return p.mode == PoolMode::kMax; }},
+    {"sto", [](P& p) { p.mode = PoolMode::kSto; }, [](const P& p) { return p.mode == PoolMode::kSto; }},
     {"i64", [](P& p) { p.index = IndexType::kInt64; }, [](const P& p) { return p.index == IndexType::kInt64; }, true},
     {"u8", [](P& p) { p.index = IndexType::kUInt8; }, [](const P& p) { return p.index == IndexType::kUInt8; }},
     {"adapt", [](P& p) { p.adaptive = true; }, [](const P& p) { return p.adaptive; }},
@@ -54,7 +55,8 @@ void check(const P& p, const std::string& text) {
                      p.stride_w == 1 && p.pad_d == 0 && p.pad_h == 0 && p.pad_w == 0;
   if (p.mode == PoolMode::kAvg && !dense) refuse("is a mean with a dilation");
   if (p.mode == PoolMode::kAvg && p.index != IndexType::kInt64) refuse("is a mean with indices");
-  if (p.mode == PoolMode::kMax && (p.divisor || !p.count_padding)) refuse("is a maximum with a divisor");
+  if (p.mode != PoolMode::kAvg && (p.divisor || !p.count_padding)) refuse("is no mean, but has a divisor");
+  if (p.mode != PoolMode::kMax && is_integer(p.dtype)) refuse("is of whole numbers, but no maximum");
   if (p.adaptive && (!plain || p.divisor || !p.count_padding)) refuse("has windows beside adaptive ones");
   if (p.index == IndexType::kUInt8 && (p.adaptive || p.T * p.R * p.S > 255))
     refuse("has indices of one byte, but windows of more than 255 elements");
@@ -68,6 +70,7 @@ constexpr TextForm<P> kForm = {
     .has_depth = [](const P& p) { return !p.is_2d() || p.stride_d != 1 || p.dilation_d != 1; },
     .with_outputs = with_outputs,
     .check = check,
+    .integers = true,
 };
 
 bool is_whole(const PoolAxis& a) {

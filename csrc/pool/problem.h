@@ -5,7 +5,7 @@
 
 namespace fastconv {
 
-enum class PoolMode : int8_t { kAvg, kMax };
+enum class PoolMode : int8_t { kAvg, kMax, kSto };
 
 /// A pooling over up to three spatial axes: x[N,C,D,H,W] gives y[N,C,Z,P,Q] through windows of T x R x S.
 ///
@@ -18,6 +18,10 @@ enum class PoolMode : int8_t { kAvg, kMax };
 /// image; or by `divisor` where it is not 0. The maximum is NaN where an input is; its index is the first of its
 /// inputs, the last NaN: counted in the image [D, H, W], or as a place in the window [T, R, S] where `index` is of one
 /// byte.
+///
+/// A stochastic pool (kSto) is one of the window's inputs, by a number u in [0, 1) an output: the first up to which the
+/// positive inputs sum to more than u times their sum, so that each is drawn by its share. It is 0 where none is
+/// positive, and NaN where their sum is no number; its index is that of the drawn input, or the window's first.
 struct PoolProblem {
   int64_t N = 1, C = 1, D = 1, H = 1, W = 1;
   int64_t T = 1, R = 1, S = 1;
@@ -49,7 +53,8 @@ struct PoolProblem {
 };
 
 /// `n2_c64_h112w112_r3s3_st2_pd1_max`: as a convolution's text without K and groups. `_max_u8` has indices of one byte,
-/// `_avg_excl` is a mean that does not count padding, `_div5` one that divides by 5, `_adapt` has adaptive windows;
+/// `_avg_excl` is a mean that does not count padding, `_div5` one that divides by 5, `_adapt` has adaptive windows,
+/// `_sto` draws;
 /// outputs that rounding down does not give add `_p57q57`.
 std::string encode(const PoolProblem& problem);
 /// Throws std::invalid_argument naming the part that could not be read.

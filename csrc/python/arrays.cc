@@ -65,6 +65,8 @@ py::dtype numpy_dtype(DType dtype) {
     case DType::kFloat64: return py::dtype("float64");
     case DType::kBFloat16: return py::dtype("uint16");  // NumPy has no bfloat16: its bits
     case DType::kFloat16: return py::dtype("float16");
+    case DType::kUInt8: return py::dtype("uint8");
+    case DType::kInt8: return py::dtype("int8");
   }
   throw std::logic_error("unknown dtype");
 }

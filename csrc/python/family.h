@@ -206,6 +206,19 @@ class ArrayOperands {
   py::array out_;
 };
 
+/// Where the kernels of a family note an index that is out of range, if they do.
+template <class F>
+struct StrayOf {
+  static constexpr bool kTells = false;
+  struct Type {};
+};
+template <class F>
+  requires requires(typename F::Args args) { args.stray->found; }
+struct StrayOf<F> {
+  static constexpr bool kTells = true;
+  using Type = std::remove_pointer_t<decltype(F::Args::stray)>;
+};
+
 template <class F>
 using RunPlan = void (*)(const Plan<F>&, const typename F::Problem&, const typename F::Args&);
 
@@ -284,11 +297,17 @@ void bind_runs(py::module_& m, Table<F> (*table)(), RunPlan<F> run_plan) {
                                         " packs this weight into " + std::to_string(bytes));
           operands.args.packed = packed->data();
         }
+        [[maybe_unused]] typename StrayOf<F>::Type stray;
+        if constexpr (StrayOf<F>::kTells) operands.args.stray = &stray;
         {
           py::gil_scoped_release release;
           std::lock_guard lock(one_call);
           run_plan(plan, p, operands.args);
         }
+        if constexpr (StrayOf<F>::kTells)
+          if (stray.found)
+            throw std::invalid_argument("index has " + std::to_string(stray.value) + ", which is no place of problem " +
+                                        encode(p));
         return operands.out();
       },
       arg("kernel"), arg("problem"), py::kw_only(), arg("direction") = py::none(), arg("activation") = "none",

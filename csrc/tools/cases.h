@@ -84,6 +84,8 @@ inline void set(void* data, DType dtype, int64_t index, double value) {
     case DType::kFloat64: static_cast<double*>(data)[index] = value; break;
     case DType::kBFloat16: from_float(static_cast<float>(value), static_cast<BFloat16*>(data) + index); break;
     case DType::kFloat16: from_float(static_cast<float>(value), static_cast<Float16*>(data) + index); break;
+    case DType::kUInt8: static_cast<uint8_t*>(data)[index] = static_cast<uint8_t>(static_cast<int>(value)); break;
+    case DType::kInt8: static_cast<int8_t*>(data)[index] = static_cast<int8_t>(static_cast<int>(value)); break;
   }
 }
 
@@ -93,6 +95,8 @@ inline double get(const void* data, DType dtype, int64_t index) {
     case DType::kFloat64: return static_cast<const double*>(data)[index];
     case DType::kBFloat16: return to_float(static_cast<const BFloat16*>(data)[index]);
     case DType::kFloat16: return to_float(static_cast<const Float16*>(data)[index]);
+    case DType::kUInt8: return static_cast<const uint8_t*>(data)[index];
+    case DType::kInt8: return static_cast<const int8_t*>(data)[index];
   }
   return 0;
 }

@@ -1,7 +1,8 @@
 // Pooling on torch's tensors: under aten's ops and their backwards, and as torch.ops.fastconv.avg_pool, max_pool,
 // adaptive_avg_pool, adaptive_max_pool and their backwards, of two or three spatial axes, with a kernel named by hand.
 // A call becomes a problem, a row is chosen by how the operands lie, and torch's kernel serves where no row is known to
-// win, for unusual arguments and for invalid ones.
+// win, for unusual arguments and for invalid ones. stochastic_pool and sub_sample, which torch does not have, are ours
+// whatever they cost; the first one's gradient is max_pool's.
 
 #include "torch/install.h"
 #include "torch/pool_call.h"
@@ -23,8 +24,9 @@ int32_t torch_index_type(IndexType type) {
   return type == IndexType::kInt64 ? aoti_torch_dtype_int64() : aoti_torch_dtype_uint8();
 }
 
-/// fprop of x; nothing where torch's kernel is to serve.
-PoolResult run_forward(const PoolCall& call, Operand& x, const Settings& settings, bool indexed, bool must_run) {
+/// fprop of x; nothing where torch's kernel is to serve. `args` has what the call reads beside x.
+PoolResult run_forward(const PoolCall& call, Operand& x, const Settings& settings, bool indexed, bool must_run,
+                       PoolArgs args = {}) {
   const Layout layout = call.channels_last ? Layout::kNhwc : Layout::kNchw;
   const Device device = x.shape().device;
   x.prefer(layout);
@@ -34,8 +36,7 @@ PoolResult run_forward(const PoolCall& call, Operand& x, const Settings& setting
   const Plan<Pool> plan = select<Pool>(Direction::kFprop, p, device, settings, must_run);
   if (!plan.row) return {};
   PoolResult result{empty_like(call.y_sizes, call.channels_last, x.shape().dtype, device), Tensor()};
-  PoolArgs args;
-  if (p.mode == PoolMode::kMax) {
+  if (p.mode != PoolMode::kAvg) {
     const Ints sizes = indexed ? call.y_sizes : Ints{1, {0}};
     result.index = empty_like(sizes, call.channels_last && indexed, torch_index_type(p.index), device);
     if (indexed) args.index = result.index.data();
@@ -110,7 +111,8 @@ Tensor backward(const Tensor& grad, const Tensor& input, const Tensor* indices, 
       given.output.count = given.axes;
       std::copy_n(dy.shape().sizes + 2, given.axes, given.output.values);
     }
-    if (read_call(shape, given, &call) && is_like(dy.shape(), call.y_sizes, shape.dtype, shape.device)) {
+    if (read_call(shape, given, &call) && !is_integer(call.problem.dtype) &&
+        is_like(dy.shape(), call.y_sizes, shape.dtype, shape.device)) {
       Tensor dx;
       if (!indices) dx = run_backward(call, dy, nullptr, settings(), false);
       else if (Operand index(*indices); is_like(index.shape(), call.y_sizes, aoti_torch_dtype_int64(), shape.device))
@@ -207,7 +209,8 @@ void boxed_op_backward(StableIValue* stack, uint64_t, uint64_t) {
   if (index && index->shape().dtype == aoti_torch_dtype_uint8()) given.index = IndexType::kUInt8;
   PoolCall call;
   Tensor dx;
-  if (read_call(input, given, &call) && is_like(dy.shape(), call.y_sizes, input.dtype, input.device) &&
+  if (read_call(input, given, &call) && !is_integer(call.problem.dtype) &&
+      is_like(dy.shape(), call.y_sizes, input.dtype, input.device) &&
       (!index || is_like(index->shape(), call.y_sizes, torch_index_type(given.index), input.device)))
     dx = run_backward(call, dy, index ? &*index : nullptr, settings, given.index == IndexType::kUInt8);
   if (!dx && given.index == IndexType::kUInt8)
@@ -219,6 +222,59 @@ void boxed_op_backward(StableIValue* stack, uint64_t, uint64_t) {
     dx = native_backward(grad, x, kMax ? &indices : nullptr, given);
   }
   stack[0] = result(std::move(dx));
+}
+
+[[noreturn]] void refuse(const char* op, const char* why) {
+  throw std::runtime_error(std::string("fastconv: ") + op + " " + why);
+}
+
+/// A sample of each window, by a number of `uniform`, which is as the output is; and its indices.
+void boxed_stochastic(StableIValue* stack, uint64_t, uint64_t) {
+  Arguments next(stack, "TTlllss");
+  const Tensor input = next.tensor(), uniform = next.tensor();
+  Operand x(input), u(uniform);
+  Pooling given = pooling_of(PoolMode::kSto, false, x.shape().dim - 2);
+  given.window = next.ints(), given.stride = next.ints(), given.padding = next.ints();
+  read_index(next.string(), &given);
+  const Settings settings = settings_with(next.string(), Direction::kFprop);
+  PoolCall call;
+  if (!read_call(x.shape(), given, &call))
+    refuse("stochastic_pool", "takes input [N, C, ...] of two or three spatial axes and windows that fit into it");
+  if (!is_like(u.shape(), call.y_sizes, x.shape().dtype, x.shape().device))
+    refuse("stochastic_pool", "takes uniform of the output's sizes and the input's dtype and device");
+  u.force(call.channels_last ? Layout::kNhwc : Layout::kNchw);
+  PoolArgs more;
+  more.uniform = u.data();
+  PoolResult made = run_forward(call, x, settings, given.indexed, true, more);
+  stack[0] = result(std::move(made.out));
+  stack[1] = result(std::move(made.index));
+}
+
+/// Whether the tensor is one number a channel, of the type of the sums of `dtype`.
+bool is_per_channel(const Shape& shape, const PoolProblem& p, const Device& device) {
+  const DType sums = p.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  return shape.dim == 1 && shape.sizes[0] == p.C && (shape.strides[0] == 1 || p.C == 1) &&
+         shape.dtype == torch_dtype_of(sums) && shape.device == device;
+}
+
+/// The sum of each window, times a weight a channel, plus a bias: the mean by a divisor of 1, and its epilogue.
+void boxed_sub_sample(StableIValue* stack, uint64_t, uint64_t) {
+  Arguments next(stack, "TTTlls");
+  const Tensor input = next.tensor(), weight = next.tensor(), bias = next.tensor();
+  Operand x(input);
+  Pooling given = pooling_of(PoolMode::kAvg, false, x.shape().dim - 2);
+  given.window = next.ints(), given.stride = next.ints(), given.padding = Ints{1, {0}};
+  given.has_divisor = true, given.divisor = 1;
+  const Settings settings = settings_with(next.string(), Direction::kFprop);
+  PoolCall call;
+  if (!read_call(x.shape(), given, &call))
+    refuse("sub_sample", "takes input [N, C, ...] of two or three spatial axes and windows that fit into it");
+  const Device device = x.shape().device;
+  if (!is_per_channel(shape_of(weight), call.problem, device) || !is_per_channel(shape_of(bias), call.problem, device))
+    refuse("sub_sample", "takes weight and bias [C], contiguous, float64 for float64 and else float32");
+  PoolArgs more;
+  more.epilogue.scale = weight.data(), more.epilogue.shift = bias.data();
+  stack[0] = result(run_forward(call, x, settings, false, true, more).out);
 }
 
 #define FASTCONV_AVG                                                                      \
@@ -246,6 +302,12 @@ STABLE_TORCH_LIBRARY_FRAGMENT(fastconv, m) {
   define(m, "adaptive_max_pool", "(Tensor input, SymInt[] output_size, str kernel_name=\"\") -> (Tensor, Tensor)");
   define(m, "adaptive_max_pool_backward",
          "(Tensor grad, Tensor index, " FASTCONV_INPUT "str kernel_name=\"\") -> Tensor");
+  m.def(
+      "stochastic_pool(Tensor input, Tensor uniform, SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, "
+      "str index=\"i64\", str kernel_name=\"\") -> (Tensor, Tensor)");
+  m.def(
+      "sub_sample(Tensor input, Tensor weight, Tensor bias, SymInt[] kernel_size, SymInt[] stride, "
+      "str kernel_name=\"\") -> Tensor");
 }
 
 template <PoolMode kMode, bool kAdaptive, class Library>
@@ -262,6 +324,8 @@ void implement_all(Library& m) {
   implement<PoolMode::kMax, false>(m, "max_pool");
   implement<PoolMode::kAvg, true>(m, "adaptive_avg_pool");
   implement<PoolMode::kMax, true>(m, "adaptive_max_pool");
+  m.impl("stochastic_pool", boxed_stochastic);
+  m.impl("sub_sample", boxed_sub_sample);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) { implement_all(m); }

@@ -15,6 +15,13 @@ int64_t outputs(int64_t in, int64_t taps, int64_t stride, int64_t pad, int64_t d
   return ceil_mode && (rounded - 1) * stride >= in + pad ? rounded - 1 : rounded;
 }
 
+/// Of whole numbers there are maxima, through fixed windows: torch has no others.
+bool read_dtype(int32_t dtype, const Pooling& given, DType* out) {
+  if (dtype_of(dtype, out)) return true;
+  *out = dtype == torch_dtype_of(DType::kUInt8) ? DType::kUInt8 : DType::kInt8;
+  return dtype == torch_dtype_of(*out) && given.mode == PoolMode::kMax && !given.adaptive;
+}
+
 bool fit(const Ints& list) {
   for (int64_t i = 0; i < list.count; ++i)
     if (list[i] > std::numeric_limits<int32_t>::max()) return false;  // torch refuses
@@ -32,7 +39,7 @@ bool sees_something(const PoolAxis& a) {
 bool read_windows(const Pooling& given, PoolProblem* p) {
   Ints window = given.window, stride = given.stride.count ? given.stride : given.window, padding = given.padding,
        dilation = given.dilation;
-  if (given.mode == PoolMode::kAvg) dilation = Ints{1, {1}};
+  if (given.mode != PoolMode::kMax) dilation = Ints{1, {1}};
   for (Ints* list : {&window, &stride, &padding, &dilation})
     if (!fit(*list) || !expand(list, given.axes, list == &padding ? 0 : 1)) return false;
   spread(window.values, given.axes, &p->T, &p->R, &p->S);
@@ -82,7 +89,8 @@ void Pooling::read(Arguments& next) {
 
 bool read_call(const Shape& input, const Pooling& given, PoolCall* call) {
   PoolProblem& p = call->problem;
-  if (input.dim != given.axes + 2 || !dtype_of(input.dtype, &p.dtype)) return false;
+  if ((given.axes != 2 && given.axes != 3) || input.dim != given.axes + 2 || !read_dtype(input.dtype, given, &p.dtype))
+    return false;
   p.N = input.sizes[0], p.C = input.sizes[1];
   spread(input.sizes + 2, given.axes, &p.D, &p.H, &p.W);
   if (p.C < 1 || p.D < 1 || p.H < 1 || p.W < 1) return false;

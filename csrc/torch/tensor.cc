@@ -190,6 +190,8 @@ int32_t torch_dtype_of(DType dtype) {
     case DType::kFloat64: return dtypes.f64;
     case DType::kBFloat16: return dtypes.bf16;
     case DType::kFloat16: return dtypes.f16;
+    case DType::kUInt8: return aoti_torch_dtype_uint8();
+    case DType::kInt8: return aoti_torch_dtype_int8();
   }
   return dtypes.f32;
 }

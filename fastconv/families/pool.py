@@ -1,4 +1,6 @@
-"""Pooling: each output is made of a window of its own channel. Means, maxima, fixed windows and adaptive ones."""
+"""Pooling: each output is made of a window of its own channel. Means, maxima and samples, fixed windows
+and adaptive ones.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +33,9 @@ from fastconv.words import ELEMENT_SIZE
 __all__ = ["FAMILY", "PoolProblem"]
 
 Array = npt.NDArray[np.float64]
+#: Of maxima alone.
+_INTEGERS = ("uint8", "int8")
+_DTYPE = Word(dict(DTYPE.choices) | {name: {"dtype": name} for name in _INTEGERS}, DTYPE.default)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,20 +46,22 @@ class PoolProblem(Problem):
     ``adaptive`` windows, they are given. The sum of a window is divided by `divisor`, or where that
     is 0 by the window's elements: those inside the padded image, or with
     ``count_include_pad=False`` inside the image. The `index` of a maximum is its place in the image
-    (``i64``, as torch counts), or in the window (``u8``).
+    (``i64``, as torch counts), or in the window (``u8``). A stochastic pool (``sto``) is one of the
+    window's inputs, by a number u in [0, 1) an output: the first up to which the positive inputs sum
+    to more than u times their sum; 0 where none is positive.
     """
 
     PARTS: ClassVar[tuple[Part, ...]] = (
         Extents("N"), Extents("C"), Extents("DHW"), Extents("TRS", least=1),
         Steps("st", "stride", 1, 1), Steps("pd", "pad", 0, 0),
         Steps("dl", "dilation", 1, 1, optional=True),
-        Word({"avg": {"mode": "avg"}, "max": {"mode": "max"}}),
+        Word({"avg": {"mode": "avg"}, "max": {"mode": "max"}, "sto": {"mode": "sto"}}),
         Word({"i64": {"index": "i64"}, "u8": {"index": "u8"}}, "i64"),
         Word({"fixed": {"adaptive": False}, "adapt": {"adaptive": True}}, "fixed"),
         Word({"incl": {"count_include_pad": True}, "excl": {"count_include_pad": False}}, "incl"),
-        Number("div", "divisor", None, 0), Outputs(), DTYPE, LAYOUT,
+        Number("div", "divisor", None, 0), Outputs(), _DTYPE, LAYOUT,
     )  # fmt: skip
-    MARKS: ClassVar[tuple[str, ...]] = ("avg", "max")
+    MARKS: ClassVar[tuple[str, ...]] = ("avg", "max", "sto")
 
     N: int = 1
     C: int = 1
@@ -109,7 +116,8 @@ class PoolProblem(Problem):
         for holds, why, rest in (
             (self.mode == "avg", "of a mean", {f"dilation_{axis}": 1 for axis in "dhw"}),
             (self.mode == "avg" or self.adaptive, "without places in a window", {"index": "i64"}),
-            (self.mode == "max", "of a maximum", means),
+            (self.mode != "avg", "of no mean", means),
+            (self.dtype in _INTEGERS, "of whole numbers", {"mode": "max"}),
             (self.adaptive, "of adaptive windows", window | means),
         ):
             for name, value in rest.items() if holds else ():
@@ -151,7 +159,7 @@ class PoolProblem(Problem):
     @property
     def bytes(self) -> int:
         """Bytes of the operands, each counted once."""
-        return ELEMENT_SIZE[self.dtype] * (self.x_elements + self.y_elements)
+        return ELEMENT_SIZE.get(self.dtype, 1) * (self.x_elements + self.y_elements)
 
     def accumulation_depth(self, direction: str) -> int:
         """The most inputs of a window; no input is in more windows than that."""
@@ -166,6 +174,7 @@ class PoolProblem(Problem):
 _OPERANDS = {
     "fprop": (
         Operand("x", "activation", "x"),
+        Operand("uniform", "activation", "y"),
         *epilogue("y"),
         Operand("index", "index", "y", written=True, optional=True),
         Operand("out", "activation", "y", written=True),
@@ -241,16 +250,35 @@ def _oracle(p: PoolProblem, direction: str, given: Mapping[str, Array]) -> Array
         window = given["x"][:, :, *grid]
         if p.mode == "avg":
             y[:, :, *at] = window.sum((2, 3, 4)) / divisor
-        else:
+        elif p.mode == "max":
             y[:, :, *at] = window.max((2, 3, 4))
+        else:
+            flat = window.reshape(p.N, p.C, -1)
+            place = _drawn(flat, given["uniform"][:, :, *at])
+            y[:, :, *at] = np.maximum(np.take_along_axis(flat, place[..., None], 2)[..., 0], 0)
     return y
 
 
-def _indices(p: PoolProblem, x: Array) -> npt.NDArray[np.int64]:
-    """The first of the largest of each window, or the last NaN."""
+def _drawn(window: Array, uniform: Array) -> npt.NDArray[np.int64]:
+    """Places in windows [N, C, inputs]: the first where the positive inputs sum to more than `uniform`
+    of them all, else the last that is positive, else the first of all.
+    """
+    weight = np.maximum(window, 0)
+    sums = weight.cumsum(2)
+    enough = (sums > uniform[..., None] * sums[..., -1:]) & (weight > 0)
+    last = weight.shape[2] - 1 - (weight > 0)[:, :, ::-1].argmax(2)
+    place: npt.NDArray[np.int64] = np.where(enough.any(2), enough.argmax(2), last)
+    return np.where(sums[..., -1] > 0, place, 0)
+
+
+def _indices(p: PoolProblem, given: Mapping[str, Array]) -> npt.NDArray[np.int64]:
+    """The first of the largest of each window, or the last NaN; of a sample what was drawn."""
     index = np.zeros(p.extents("y"), np.int64)
     for at, grid, numbers, _ in _outputs(p):
-        window = x[:, :, *grid].reshape(p.N, p.C, len(numbers))
+        window = given["x"][:, :, *grid].reshape(p.N, p.C, len(numbers))
+        if p.mode == "sto":
+            index[:, :, *at] = numbers[_drawn(window, given["uniform"][:, :, *at])]
+            continue
         is_nan = np.isnan(window)
         last = is_nan.shape[2] - 1 - is_nan[:, :, ::-1].argmax(2)
         index[:, :, *at] = numbers[np.where(is_nan.any(2), last, window.argmax(2))]
@@ -321,6 +349,8 @@ def _ceil_extent(extent: int, reach: int, stride: int, pad: int) -> int:
 
 
 def _why_not_torch(p: PoolProblem) -> str | None:
+    if p.mode == "sto":
+        return "torch has no stochastic pooling"
     if p.adaptive:
         return None
     axes = [
@@ -343,7 +373,7 @@ def _why_not_torch(p: PoolProblem) -> str | None:
 
 def _is_exact(p: PoolProblem, direction: str) -> bool:
     """A quotient is a binary fraction where it is by a power of two."""
-    return p.mode == "max" or (p.divisor > 0 and p.divisor & (p.divisor - 1) == 0)
+    return p.mode != "avg" or (p.divisor > 0 and p.divisor & (p.divisor - 1) == 0)
 
 
 FAMILY = Family(
@@ -358,6 +388,7 @@ FAMILY = Family(
     why_not_torch=_why_not_torch,
     shapes=Shapes("pool.txt", cuda="pool.txt", triton="pool_triton.txt"),
     sets={"pool": ("pool",)},
-    indexed=lambda p: p.index if p.mode == "max" else "",
+    indexed=lambda p: p.index if p.mode != "avg" else "",
     indices=_indices,
+    has=lambda p, operand: operand.name != "uniform" or p.mode == "sto",
 )

@@ -96,8 +96,9 @@ class Family:
         shapes: its shape files.
         sets: its layer sets in ``fastconv/bench/sets``, by groups that ``--set`` knows.
         place: the lower, the earlier tuning measures a problem, where time may run out.
-        indexed: "i64" or "u8" where results of the problem have indices of that type, else "".
-        indices: the indices beside the result of ``indices(p, x)``.
+        indexed: "i64" or "u8" where the problem has indices of that type, else "".
+        indices: the indices beside the result of ``indices(p, {name: array})``, or those that are read.
+        has: whether a call of the problem has the operand, which is neither optional nor an index.
     """
 
     name: str
@@ -113,7 +114,8 @@ class Family:
     sets: Mapping[str, tuple[str, ...]]
     place: Callable[[Any], int] = lambda p: 0
     indexed: Callable[[Any], str] = lambda p: ""
-    indices: Callable[[Any, Array], Any] | None = None
+    indices: Callable[[Any, Mapping[str, Array]], Any] | None = None
+    has: Callable[[Any, Operand], bool] = lambda p, operand: True
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -121,12 +123,16 @@ class Family:
         return tuple(self.operands)
 
     def inputs(self, direction: str, p: Problem | None = None) -> tuple[Operand, ...]:
-        """What every call of the direction reads; with a problem, its indices too."""
+        """What every call of the direction reads, whatever the problem; with one, what it reads for
+        that, indices too.
+        """
         indexed = p is not None and self.indexed(p)
         return tuple(
             each
             for each in self.operands[direction]
-            if not each.written and (indexed if each.kind == "index" else not each.optional)
+            if not each.written
+            and (indexed if each.kind == "index" else not each.optional)
+            and (p is None or self.has(p, each))
         )
 
     def output(self, direction: str) -> Operand:

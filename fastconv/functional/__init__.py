@@ -1,4 +1,5 @@
-"""Convolutions and pooling with the signatures of `torch.nn.functional`, on fastconv's kernels.
+"""Convolutions and pooling with the signatures of `torch.nn.functional`, on fastconv's kernels; and the
+pools of the literature that torch lacks, `stochastic_pool2d` and `sub_sample2d`.
 
 Both directions are chosen by fastconv wherever the call is made, enabled or not: the first kernel
 that is known to beat torch's, else torch's own (`fastconv.explain` and `fastconv.last_kernel` say
@@ -16,6 +17,7 @@ from fastconv.functional.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from fastconv.functional.own_pool import stochastic_pool2d, sub_sample2d
 from fastconv.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -33,6 +35,7 @@ from fastconv.functional.pool import (
     max_pool2d,
     max_pool3d,
 )
+from fastconv.functional.unpool import max_unpool1d, max_unpool2d, max_unpool3d
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -56,4 +59,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
+    "stochastic_pool2d",
+    "sub_sample2d",
 ]

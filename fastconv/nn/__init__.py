@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastconv.nn import conv, pool
+from fastconv.nn import conv, pool, unpool
 from fastconv.nn.conv import (
     Conv1d,
     Conv2d,
@@ -11,6 +11,7 @@ from fastconv.nn.conv import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from fastconv.nn.own_pool import StochasticPool2d, SubSample2d
 from fastconv.nn.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -28,6 +29,7 @@ from fastconv.nn.pool import (
     MaxPool2d,
     MaxPool3d,
 )
+from fastconv.nn.unpool import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -51,8 +53,13 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "StochasticPool2d",
+    "SubSample2d",
 ]
 
 #: A file for each family that has layers: `OURS`, torch's class to ours, and what `fastconv.explain`
 #: asks of a module, `direction_of` and `problem_of`.
-FAMILIES: dict[str, Any] = {"conv": conv, "pool": pool}
+FAMILIES: dict[str, Any] = {"conv": conv, "pool": pool, "unpool": unpool}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch._jit_internal import is_scripting
 
 from fastconv import functional
 from fastconv.families.pool import PoolProblem
-from fastconv.nn.leaf import pass_for_torchs
+from fastconv.nn.leaf import Leaf
 from fastconv.ops.layout import strides_like_channels_last
 from fastconv.tensors import DTYPES, layout_of
 
@@ -40,16 +40,7 @@ __all__ = [
 F: Any = torch.nn.functional
 
 
-class _Leaf:
-    """What keeps FX from looking into a layer."""
-
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        self = super().__new__(cls)
-        pass_for_torchs(self)  # type: ignore[arg-type]
-        return self
-
-
-class AvgPool1d(_Leaf, torch.nn.AvgPool1d):
+class AvgPool1d(Leaf, torch.nn.AvgPool1d):
     """`torch.nn.AvgPool1d`: `fastconv.functional.avg_pool1d`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -73,7 +64,7 @@ class AvgPool1d(_Leaf, torch.nn.AvgPool1d):
             )
 
 
-class AvgPool2d(_Leaf, torch.nn.AvgPool2d):
+class AvgPool2d(Leaf, torch.nn.AvgPool2d):
     """`torch.nn.AvgPool2d`: `fastconv.functional.avg_pool2d`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -99,7 +90,7 @@ class AvgPool2d(_Leaf, torch.nn.AvgPool2d):
             )
 
 
-class AvgPool3d(_Leaf, torch.nn.AvgPool3d):
+class AvgPool3d(Leaf, torch.nn.AvgPool3d):
     """`torch.nn.AvgPool3d`: `fastconv.functional.avg_pool3d`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -125,7 +116,7 @@ class AvgPool3d(_Leaf, torch.nn.AvgPool3d):
             )
 
 
-class MaxPool1d(_Leaf, torch.nn.MaxPool1d):
+class MaxPool1d(Leaf, torch.nn.MaxPool1d):
     """`torch.nn.MaxPool1d`: `fastconv.functional.max_pool1d`."""
 
     def forward(self, input: Tensor):
@@ -151,7 +142,7 @@ class MaxPool1d(_Leaf, torch.nn.MaxPool1d):
             )
 
 
-class MaxPool2d(_Leaf, torch.nn.MaxPool2d):
+class MaxPool2d(Leaf, torch.nn.MaxPool2d):
     """`torch.nn.MaxPool2d`: `fastconv.functional.max_pool2d`."""
 
     def forward(self, input: Tensor):
@@ -177,7 +168,7 @@ class MaxPool2d(_Leaf, torch.nn.MaxPool2d):
             )
 
 
-class MaxPool3d(_Leaf, torch.nn.MaxPool3d):
+class MaxPool3d(Leaf, torch.nn.MaxPool3d):
     """`torch.nn.MaxPool3d`: `fastconv.functional.max_pool3d`."""
 
     def forward(self, input: Tensor):
@@ -203,7 +194,7 @@ class MaxPool3d(_Leaf, torch.nn.MaxPool3d):
             )
 
 
-class AdaptiveAvgPool1d(_Leaf, torch.nn.AdaptiveAvgPool1d):
+class AdaptiveAvgPool1d(Leaf, torch.nn.AdaptiveAvgPool1d):
     """`torch.nn.AdaptiveAvgPool1d`: `fastconv.functional.adaptive_avg_pool1d`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -213,7 +204,7 @@ class AdaptiveAvgPool1d(_Leaf, torch.nn.AdaptiveAvgPool1d):
             return functional.adaptive_avg_pool1d(input, self.output_size)
 
 
-class AdaptiveAvgPool2d(_Leaf, torch.nn.AdaptiveAvgPool2d):
+class AdaptiveAvgPool2d(Leaf, torch.nn.AdaptiveAvgPool2d):
     """`torch.nn.AdaptiveAvgPool2d`: `fastconv.functional.adaptive_avg_pool2d`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -223,7 +214,7 @@ class AdaptiveAvgPool2d(_Leaf, torch.nn.AdaptiveAvgPool2d):
             return functional.adaptive_avg_pool2d(input, self.output_size)
 
 
-class AdaptiveAvgPool3d(_Leaf, torch.nn.AdaptiveAvgPool3d):
+class AdaptiveAvgPool3d(Leaf, torch.nn.AdaptiveAvgPool3d):
     """`torch.nn.AdaptiveAvgPool3d`: `fastconv.functional.adaptive_avg_pool3d`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -233,7 +224,7 @@ class AdaptiveAvgPool3d(_Leaf, torch.nn.AdaptiveAvgPool3d):
             return functional.adaptive_avg_pool3d(input, self.output_size)
 
 
-class AdaptiveMaxPool1d(_Leaf, torch.nn.AdaptiveMaxPool1d):
+class AdaptiveMaxPool1d(Leaf, torch.nn.AdaptiveMaxPool1d):
     """`torch.nn.AdaptiveMaxPool1d`: `fastconv.functional.adaptive_max_pool1d`."""
 
     def forward(self, input: Tensor):
@@ -247,7 +238,7 @@ class AdaptiveMaxPool1d(_Leaf, torch.nn.AdaptiveMaxPool1d):
             )
 
 
-class AdaptiveMaxPool2d(_Leaf, torch.nn.AdaptiveMaxPool2d):
+class AdaptiveMaxPool2d(Leaf, torch.nn.AdaptiveMaxPool2d):
     """`torch.nn.AdaptiveMaxPool2d`: `fastconv.functional.adaptive_max_pool2d`."""
 
     def forward(self, input: Tensor):
@@ -261,7 +252,7 @@ class AdaptiveMaxPool2d(_Leaf, torch.nn.AdaptiveMaxPool2d):
             )
 
 
-class AdaptiveMaxPool3d(_Leaf, torch.nn.AdaptiveMaxPool3d):
+class AdaptiveMaxPool3d(Leaf, torch.nn.AdaptiveMaxPool3d):
     """`torch.nn.AdaptiveMaxPool3d`: `fastconv.functional.adaptive_max_pool3d`."""
 
     def forward(self, input: Tensor):
@@ -275,7 +266,7 @@ class AdaptiveMaxPool3d(_Leaf, torch.nn.AdaptiveMaxPool3d):
             )
 
 
-class LPPool1d(_Leaf, torch.nn.LPPool1d):
+class LPPool1d(Leaf, torch.nn.LPPool1d):
     """`torch.nn.LPPool1d`: `fastconv.functional.lp_pool1d`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -287,7 +278,7 @@ class LPPool1d(_Leaf, torch.nn.LPPool1d):
             )
 
 
-class LPPool2d(_Leaf, torch.nn.LPPool2d):
+class LPPool2d(Leaf, torch.nn.LPPool2d):
     """`torch.nn.LPPool2d`: `fastconv.functional.lp_pool2d`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -299,7 +290,7 @@ class LPPool2d(_Leaf, torch.nn.LPPool2d):
             )
 
 
-class LPPool3d(_Leaf, torch.nn.LPPool3d):
+class LPPool3d(Leaf, torch.nn.LPPool3d):
     """`torch.nn.LPPool3d`: `fastconv.functional.lp_pool3d`."""
 
     def forward(self, input: Tensor) -> Tensor:

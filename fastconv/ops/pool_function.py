@@ -11,7 +11,7 @@ from torch.autograd import Function
 
 from fastconv.ops.pool import KINDS, Kind, channels_last_of, picked
 
-__all__ = ["Pooling", "apply", "apply_indexed"]
+__all__ = ["Input", "Pooling", "apply", "apply_indexed", "gradient_by_index"]
 
 
 _functorch_active = torch._C._are_functorch_transforms_active
@@ -34,7 +34,7 @@ class Pooling(NamedTuple):
         return self.kind.forward(x, self.arguments, *words, short=short)
 
 
-class _Input(NamedTuple):
+class Input(NamedTuple):
     """What of an input a gradient needs."""
 
     sizes: tuple[int, ...]
@@ -55,7 +55,7 @@ class _Mean(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, ctx.pooling = inputs
-        ctx.input = _Input(tuple(x.shape), channels_last_of(ctx.pooling.kind, x))
+        ctx.input = Input(tuple(x.shape), channels_last_of(ctx.pooling.kind, x))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
@@ -75,7 +75,7 @@ class _Mean(Function):
 
 class _MeanBackward(Function):
     @staticmethod
-    def forward(dy: Tensor, pooling: Pooling, of: _Input) -> Tensor:
+    def forward(dy: Tensor, pooling: Pooling, of: Input) -> Tensor:
         return pooling.kind.backward(
             dy, None, of.sizes, of.last, pooling.arguments, short=not _functorch_active()
         )
@@ -94,7 +94,7 @@ class _MeanBackward(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], dy: Tensor, pooling: Pooling, of: _Input
+        info: Any, in_dims: tuple[int | None, ...], dy: Tensor, pooling: Pooling, of: Input
     ) -> tuple[Tensor, int]:
         batch = info.batch_size
         of = of._replace(sizes=(batch * of.sizes[0], *of.sizes[1:]))
@@ -110,7 +110,7 @@ class _Maximum(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, ctx.pooling = inputs
-        ctx.input = _Input(tuple(x.shape), channels_last_of(ctx.pooling.kind, x))
+        ctx.input = Input(tuple(x.shape), channels_last_of(ctx.pooling.kind, x))
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(output[1])
         ctx.save_for_forward(output[1])
@@ -135,7 +135,7 @@ class _Maximum(Function):
 
 class _MaximumBackward(Function):
     @staticmethod
-    def forward(dy: Tensor, index: Tensor, pooling: Pooling, of: _Input) -> Tensor:
+    def forward(dy: Tensor, index: Tensor, pooling: Pooling, of: Input) -> Tensor:
         return pooling.kind.backward(
             dy, index, of.sizes, of.last, pooling.arguments, short=not _functorch_active()
         )
@@ -157,7 +157,7 @@ class _MaximumBackward(Function):
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], dy: Tensor, index: Tensor, pooling: Pooling,
-        of: _Input,
+        of: Input,
     ) -> tuple[Tensor, int]:  # fmt: skip
         batch = info.batch_size
         of = of._replace(sizes=(batch * of.sizes[0], *of.sizes[1:]))
@@ -180,3 +180,8 @@ def apply(x: Tensor, pooling: Pooling) -> Tensor:
 def apply_indexed(x: Tensor, pooling: Pooling) -> tuple[Tensor, Tensor]:
     """A maximum, and its indices."""
     return _maximum(x, pooling)
+
+
+def gradient_by_index(dy: Tensor, index: Tensor, pooling: Pooling, of: Input) -> Tensor:
+    """Of an input of those sizes: each output's goes to the place that its index names."""
+    return _maximum_gradient(dy, index, pooling, of)

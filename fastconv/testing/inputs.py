@@ -173,7 +173,7 @@ def operands(p: Problem, integers: bool, seed: int = 0) -> Operands:
         each.name: draw(random, each.extents(p), p.dtype, integers) for each in family.drawn()
     }
     if family.indices and family.indexed(p):
-        values["index"] = family.indices(p, values["x"])
+        values["index"] = family.indices(p, values)
     return Operands(values, 2.0 if integers else 1.0)
 
 

@@ -126,10 +126,12 @@ def steps(p: PoolProblem) -> dict[str, int]:
 
 def why_not(p: PoolProblem, layout: str) -> str | None:
     """Why the rows for `layout` refuse the problem."""
+    if p.mode not in ("avg", "max"):
+        return "it is neither a mean nor a maximum"
     if reason := why_not_operands(p, tuple(ELEMENT_SIZE), layout):
         return reason
     if p.adaptive and any((a.extent + 1) * (a.outputs + 1) > INDEXABLE for a in axes_of(p)):
         return "an axis of adaptive windows has 2^31 pairs of input and output or more"
-    if max(p.divisor, p.T * p.R * p.S) > INDEXABLE:
+    if max(abs(p.divisor), p.T * p.R * p.S) > INDEXABLE:
         return "a mean divides by 2^31 or more"
     return None

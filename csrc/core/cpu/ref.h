@@ -75,7 +75,7 @@ double finish(double sum, const Epilogue& e, int64_t channel, int64_t index) {
   return activate(sum, e.activation);
 }
 
-/// Calls `body(T{})` with the element type of `dtype`.
+/// Calls `body(T{})` with the element type of `dtype`, which is no integer.
 template <class Body>
 void with_type(DType dtype, Body&& body) {
   switch (dtype) {
@@ -83,6 +83,8 @@ void with_type(DType dtype, Body&& body) {
     case DType::kFloat64: return body(double{});
     case DType::kBFloat16: return body(BFloat16{});
     case DType::kFloat16: return body(Float16{});
+    case DType::kUInt8:
+    case DType::kInt8: return;
   }
 }
 

@@ -31,7 +31,7 @@ __device__ __forceinline__ T narrow(Accumulator<T> x) {
   }
 }
 
-/// Calls `body(T{})` with the element type of `dtype`.
+/// Calls `body(T{})` with the element type of `dtype`, which is no integer.
 template <class Body>
 void with_element(DType dtype, Body&& body) {
   switch (dtype) {
@@ -39,6 +39,8 @@ void with_element(DType dtype, Body&& body) {
     case DType::kFloat64: return body(double{});
     case DType::kBFloat16: return body(BFloat16{});
     case DType::kFloat16: return body(Float16{});
+    case DType::kUInt8:
+    case DType::kInt8: return;
   }
 }
 

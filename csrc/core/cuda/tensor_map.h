@@ -129,6 +129,8 @@ inline CUtensorMapDataType type_of(DType dtype) {
     case DType::kFloat64: return CU_TENSOR_MAP_DATA_TYPE_FLOAT64;
     case DType::kFloat32: return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
     case DType::kFloat16: return CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    case DType::kUInt8:
+    case DType::kInt8: return CU_TENSOR_MAP_DATA_TYPE_UINT8;
     case DType::kBFloat16: break;
   }
   return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;

@@ -6,8 +6,6 @@
 // one tap at consecutive places: a vector of each of the stride's phases, which are woven. The floor is the bytes of
 // dy, dx and the indices. Work is cut by input rows of all planes.
 
-#include <bit>
-
 #include "pool/cpu/columns.h"
 #include "pool/cpu/gather.h"
 
@@ -25,7 +23,9 @@ const char* why_not(const PoolProblem& p) {
 /// As many places as outputs reach an input, in a power of two: output o of those has the place o & (places - 1).
 int64_t places(const PoolAxis& a) {
   const int64_t reach = least(quotient_up((a.taps - 1) * a.dilation + 1, a.stride), most(a.out, 1));
-  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(reach)));
+  int64_t count = 1;
+  while (count < reach) count *= 2;
+  return count;
 }
 
 /// A row of dy between its margins, and which one it is.

@@ -49,7 +49,10 @@ void run(const PoolProblem& p, const PoolArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(Pool, pool_dgrad_ref) = {
-    .algorithm = Algorithm::kRef, .why_not = takes_everything<PoolProblem>, .run = run};
+FASTCONV_DEFINE(Pool, pool_dgrad_ref) = {.algorithm = Algorithm::kRef,
+                                         .why_not = [](const PoolProblem& p) -> const char* {
+                                           return is_integer(p.dtype) ? "whole numbers have no gradient" : nullptr;
+                                         },
+                                         .run = run};
 
 }  // namespace fastconv

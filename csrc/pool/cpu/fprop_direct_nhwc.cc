@@ -1,5 +1,5 @@
-// y[n,z,p,q,c] = mean or maximum over the window of x[n,d,h,w,c]: vectors of channels, the window's inputs seen one
-// after another.
+// y[n,z,p,q,c] = mean, maximum or sample of the window of x[n,d,h,w,c]: vectors of channels, the window's inputs seen
+// one after another, of a sample twice.
 //
 // The floor is the bytes of x, y and the indices; a window's inputs come from L1 but for its newest row. A tile is a
 // few vectors of channels of one output, whose results stay in registers; where windows of the usual sizes overlap, and
@@ -7,9 +7,8 @@
 // rows of all images, and by blocks of channels where rows are few.
 
 #include "core/cpu/parallel.h"
-#include "pool/cpu/reduce.h"
+#include "pool/cpu/sample.h"
 #include "pool/cpu/slide.h"
-#include "pool/window.h"
 
 namespace fastconv {
 namespace {
@@ -18,7 +17,7 @@ constexpr int kVectors = 4;
 constexpr int kSliding = kLanes == 16 ? 4 : 2;  // whose columns are kept in half the registers
 
 const char* why_not(const PoolProblem& p) {
-  if (const char* reason = why_not_vectors(p)) return reason;
+  if (const char* reason = p.mode == PoolMode::kSto ? why_not_elements(p) : why_not_vectors(p)) return reason;
   if (p.x_layout != Layout::kNhwc || p.y_layout != Layout::kNhwc) return "takes channels_last only";
   return nullptr;
 }
@@ -95,7 +94,7 @@ __attribute__((noinline)) void slide_row(const PoolProblem& p, const PoolArgs& a
 /// The outputs of the row that were computed by sliding, if any.
 template <class T, class Reduction>
 PoolSpan slid(const PoolProblem& p, const PoolArgs& args, const Row& row) {
-  if constexpr (std::is_same_v<typename Reduction::Index, NoIndices>) {
+  if constexpr (std::is_same_v<Reduction, Sum> || std::is_same_v<Reduction, Max>) {
     const PoolSpan qs = inside(width_of(p));
     const bool square = p.D == 1 && row.h.taps.count() == p.S && p.dilation_w == 1;
     const auto by = [&](auto taps, auto step) {
@@ -110,17 +109,42 @@ PoolSpan slid(const PoolProblem& p, const PoolArgs& args, const Row& row) {
   return {0, 0};
 }
 
+/// A window's draw, whose places are of `Index` where they are asked for.
+template <class T>
+struct Draw {
+  using Index = T;
+};
+
+/// `lanes` channels from `channel` on.
+template <class T, class Index>
+void draw(const PoolProblem& p, const PoolArgs& args, const Row& row, const PoolWindow& w, int64_t pixel,
+          int64_t channel, int64_t lanes) {
+  const T* image = static_cast<const T*>(args.x) + row.image * p.D * p.H * p.W * p.C + channel;
+  const int64_t at = pixel * p.C + channel;
+  const Vec uniform = load_lanes(static_cast<const T*>(args.uniform) + at, lanes);
+  Ints places;
+  const Vec drawn = sample(p, image, row.d, row.h, w, uniform, lanes, &places);
+  finish_channels(drawn, args.epilogue, static_cast<T*>(args.out), pixel * p.C, channel, lanes);
+  if constexpr (!std::is_same_v<Index, NoIndices>) store_ints(static_cast<Index*>(args.index) + at, places, lanes);
+}
+
 /// Of the outputs `qs` of a row each by itself.
 template <class T, class Reduction>
 void reduce_row(const PoolProblem& p, const PoolArgs& args, const Row& row, PoolSpan qs) {
+  using Index = typename Reduction::Index;
   for (int64_t q = qs.begin; q < qs.end; ++q) {
     const PoolWindow w = window_of(width_of(p), q);
-    const Divisor divisor = divisor_at(p, row, w);
+    const int64_t pixel = row.first + q;
     int64_t c = row.begin;
-    for (; c + kVectors * kLanes <= row.end; c += kVectors * kLanes)
-      reduce<kVectors, T, Reduction>(p, args, row, w, divisor, row.first + q, c, kLanes);
-    for (; c < row.end; c += kLanes)
-      reduce<1, T, Reduction>(p, args, row, w, divisor, row.first + q, c, least(kLanes, row.end - c));
+    if constexpr (std::is_same_v<Reduction, Draw<Index>>) {
+      for (; c < row.end; c += kLanes) draw<T, Index>(p, args, row, w, pixel, c, least(kLanes, row.end - c));
+    } else {
+      const Divisor divisor = divisor_at(p, row, w);
+      for (; c + kVectors * kLanes <= row.end; c += kVectors * kLanes)
+        reduce<kVectors, T, Reduction>(p, args, row, w, divisor, pixel, c, kLanes);
+      for (; c < row.end; c += kLanes)
+        reduce<1, T, Reduction>(p, args, row, w, divisor, pixel, c, least(kLanes, row.end - c));
+    }
   }
 }
 
@@ -149,6 +173,13 @@ void run_as(const PoolProblem& p, const PoolArgs& args) {
 }
 
 void run(const PoolProblem& p, const PoolArgs& args) {
+  if (p.mode == PoolMode::kSto)
+    return with_vector_type(p.dtype, [&](auto element) {
+      using T = decltype(element);
+      if (!args.index) run_as<T, Draw<NoIndices>>(p, args);
+      else if (p.index == IndexType::kUInt8) run_as<T, Draw<uint8_t>>(p, args);
+      else run_as<T, Draw<int64_t>>(p, args);
+    });
   with_types(p, args, [&](auto element, auto reduction) { run_as<decltype(element), decltype(reduction)>(p, args); });
 }
 

@@ -92,7 +92,8 @@ __attribute__((noinline)) Vec with_epilogue(Vec result, const Epilogue& e, const
 template <class T>
 FASTCONV_INLINE void finish_channels(Vec result, const Epilogue& e, T* y, int64_t pixel, int64_t channel, int64_t n) {
   const int64_t at = pixel + channel;
-  if (!e.empty())
+  // Not by `e.empty()`, which where it is not inlined would be code of one instruction set in another's rows.
+  if (e.scale || e.shift || e.residual || e.activation != Activation::kNone)
     result = with_epilogue(result, e, e.residual ? static_cast<const T*>(e.residual) + at : nullptr, channel, n);
   store_lanes(y + at, result, n);
 }
@@ -117,11 +118,17 @@ void with_types(const PoolProblem& p, const PoolArgs& args, const Body& body) {
   with_vector_type(p.dtype, [&](auto element) { with_reduction<decltype(element)>(p, args, body); });
 }
 
-/// The reason against a problem in any layout that rows on vectors have.
-inline const char* why_not_vectors(const PoolProblem& p) {
-  if (p.dtype == DType::kFloat64) return "takes float32, bfloat16 and float16 only";
+/// The reason against a problem's elements that rows on vectors have.
+inline const char* why_not_elements(const PoolProblem& p) {
+  if (p.dtype == DType::kFloat64 || is_integer(p.dtype)) return "takes float32, bfloat16 and float16 only";
   if (p.D * p.H * p.W > INT32_MAX) return "takes images of less than 2^31 elements";
   return nullptr;
+}
+
+/// The reason against a problem in any layout that rows on vectors have.
+inline const char* why_not_vectors(const PoolProblem& p) {
+  if (p.mode != PoolMode::kAvg && p.mode != PoolMode::kMax) return "takes means and maxima only";
+  return why_not_elements(p);
 }
 
 }  // namespace

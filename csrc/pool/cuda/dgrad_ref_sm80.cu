@@ -1,7 +1,7 @@
 // dx[n,c,d,h,w] = sum over the outputs whose windows look at the input of dy / divisor, or of dy where the index is the
 // input's.
 //
-// The definition, one thread an element of dx. Any layout, dtype, extents and window.
+// The definition, one thread an element of dx. Any layout, extents and window.
 
 #include "pool/cuda/ref.h"
 
@@ -51,6 +51,6 @@ void run(const PoolProblem& p, const PoolArgs& args) {
 
 }  // namespace
 
-FASTCONV_DEFINE(Pool, pool_dgrad_ref_sm80) = {.algorithm = Algorithm::kRef, .why_not = takes_everything, .run = run};
+FASTCONV_DEFINE(Pool, pool_dgrad_ref_sm80) = {.algorithm = Algorithm::kRef, .why_not = why_not_numbers, .run = run};
 
 }  // namespace fastconv

@@ -1,4 +1,4 @@
-// What the two CUDA reference kernels share: 64-bit places, so that they take every problem.
+// What the two CUDA reference kernels share: 64-bit places, so that they take every window and extent.
 #pragma once
 
 #include <cmath>
@@ -13,7 +13,9 @@ namespace {
 
 constexpr int kRefThreads = 256;
 
-inline const char* takes_everything(const PoolProblem&) { return nullptr; }
+inline const char* why_not_numbers(const PoolProblem& p) {
+  return is_integer(p.dtype) ? "takes no whole numbers" : nullptr;
+}
 
 /// One thread an element.
 inline Launch one_thread_each(int64_t elements, const PoolArgs& args) {

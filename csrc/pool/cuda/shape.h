@@ -136,9 +136,11 @@ inline const char* why_not_axis(int64_t in, int64_t taps, int64_t out, int64_t s
 
 /// Null where 32 bits reach every element and every intermediate coordinate of the layout; else the reason.
 inline const char* why_not_on(const PoolProblem& p, Layout layout) {
+  if (p.mode != PoolMode::kAvg && p.mode != PoolMode::kMax) return "takes means and maxima only";
+  if (is_integer(p.dtype)) return "takes no whole numbers";
   if (p.x_layout != layout || p.y_layout != layout)
     return layout == Layout::kNhwc ? "takes channels_last only" : "takes contiguous images only";
-  for (int64_t elements : {p.x_elements(), p.y_elements(), p.divisor})
+  for (int64_t elements : {p.x_elements(), p.y_elements(), p.divisor, -p.divisor})
     if (elements > kMostElements) return "takes tensors of fewer than 2^31 elements";
   if (const char* far = why_not_axis(p.D, p.T, p.Z, p.stride_d, p.pad_d, p.dilation_d, p.adaptive)) return far;
   if (const char* far = why_not_axis(p.H, p.R, p.P, p.stride_h, p.pad_h, p.dilation_h, p.adaptive)) return far;

@@ -1,0 +1,85 @@
+"""Layers of the literature that torch does not have: `StochasticPool2d` and `SubSample2d`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastconv import functional
+
+__all__ = ["StochasticPool2d", "SubSample2d"]
+
+Ints = int | tuple[int, ...]
+
+
+class StochasticPool2d(torch.nn.Module):
+    """Stochastic pooling (Zeiler and Fergus 2013, arXiv:1301.3557): `fastconv.functional.stochastic_pool2d`.
+
+    In training mode a draw from each window by torch's generator, in `eval()` the expectation.
+    Activations must be at least 0: place a ReLU before it.
+
+    Args:
+        kernel_size, stride, padding: as of `torch.nn.MaxPool2d`.
+    """
+
+    def __init__(self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, C, H, W] or [C, H, W] to [N, C, P, Q] or [C, P, Q]."""
+        return functional.stochastic_pool2d(
+            input, self.kernel_size, self.stride, self.padding, self.training
+        )
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class SubSample2d(torch.nn.Module):
+    """LeNet's trainable sub-sampling (LeCun et al. 1998): `fastconv.functional.sub_sample2d`.
+
+    A window's sum times a weight plus a bias, both of its channel. They begin as a mean: weights of
+    one by the window's elements, biases of 0.
+
+    Args:
+        channels: of the input.
+        kernel_size, stride: as of `torch.nn.AvgPool2d`.
+
+    Raises:
+        ValueError: for channels below 1.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Ints = 2,
+        stride: Ints | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(channels, int) or channels < 1:
+            raise ValueError(f"channels is {channels!r}; it must be an integer of at least 1")
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.weight = torch.nn.Parameter(torch.empty(channels, device=device, dtype=dtype))
+        self.bias = torch.nn.Parameter(torch.empty(channels, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A mean."""
+        size = self.kernel_size
+        height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
+        torch.nn.init.constant_(self.weight, 1 / (height * width))
+        torch.nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, C, H, W] or [C, H, W] to [N, C, P, Q] or [C, P, Q]."""
+        return functional.sub_sample2d(input, self.weight, self.bias, self.kernel_size, self.stride)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}"
