@@ -20,6 +20,7 @@ add_library(fastconv_cuda_on_cpu STATIC ${cuda_on_cpu_sources})
 target_link_libraries(fastconv_cuda_on_cpu PUBLIC fastconv_cuda_on_cpu_core)
 foreach(library fastconv_cuda_on_cpu_core fastconv_cuda_on_cpu)
   target_compile_options(${library} PRIVATE -Wno-unknown-pragmas)
+  fastconv_precompile(${library})
   if(NOT FASTCONV_SANITIZE)
     target_compile_options(${library} PRIVATE -O2)  # -O3 unrolls what runs once
   endif()
