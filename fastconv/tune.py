@@ -77,7 +77,8 @@ def _row_call(
             out = torch.empty_like(t["w"])
         else:
             out = torch.empty_like(t["x" if written.side == "x" else "dy"])
-        given = {each.name: t[each.name] for each in family.inputs(direction)}
+        read = family.inputs(direction, p)
+        given = {each.name: t[each.name] for each in read if each.kind != "index"}
         call.run(row, p, given | indices | {written.name: out}, config=config)
         return out
 

@@ -398,7 +398,6 @@ def test_maxima_of_whole_numbers(dtype: torch.dtype, last: bool) -> None:
             ):
                 assert torch.equal(mine, other) and mine.dtype == other.dtype
                 assert mine.stride() == other.stride()
-    with fastconv.enabled(), pytest.raises(NotImplementedError):
-        F.adaptive_max_pool2d(x, 2)
-    with fastconv.enabled(), pytest.raises((RuntimeError, NotImplementedError)):
-        F.avg_pool2d(x, 2)
+    for call in (lambda: F.adaptive_max_pool2d(x, 2), lambda: F.avg_pool2d(x, 2)):
+        with fastconv.enabled(), pytest.raises(RuntimeError, match="not implemented for"):
+            call()

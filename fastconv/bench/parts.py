@@ -60,7 +60,8 @@ def _torch_call(family: Family, o: Operands, task: Task) -> Prepared:
     """A task by PyTorch's own functions; under ``fastconv.enabled()`` these reach our kernels."""
     if task != "step":
         return Prepared(family.torch_call(o.problem, task, o.tensors))
-    names = [each.name for each in family.inputs("fprop")]
+    read = family.inputs("fprop", o.problem)
+    names = [each.name for each in read if each.kind != "index"]
     leaves = [o[name].detach().requires_grad_() for name in names]
     tensors = {**o.tensors, **dict(zip(names, leaves, strict=True))}
     forward, dy = family.torch_call(o.problem, "fprop", tensors), o["dy"]

@@ -253,7 +253,7 @@ def _oracle(p: PoolProblem, direction: str, given: Mapping[str, Array]) -> Array
         elif p.mode == "max":
             y[:, :, *at] = window.max((2, 3, 4))
         else:
-            flat = window.reshape(p.N, p.C, -1)
+            flat = window.reshape(p.N, p.C, math.prod(window.shape[2:]))
             place = _drawn(flat, given["uniform"][:, :, *at])
             y[:, :, *at] = np.maximum(np.take_along_axis(flat, place[..., None], 2)[..., 0], 0)
     return y

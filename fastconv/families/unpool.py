@@ -117,13 +117,13 @@ def _indices(p: UnpoolProblem, _: Any = None) -> npt.NDArray[np.int64]:
 
 
 def _oracle(p: UnpoolProblem, direction: str, given: Mapping[str, Array]) -> Array:
-    images = p.N * p.C
-    index = given["index"].reshape(images, -1).astype(np.int64)
+    images, inputs, outputs = p.N * p.C, p.D * p.H * p.W, p.Z * p.P * p.Q
+    index = given["index"].reshape(images, inputs).astype(np.int64)
     if direction == "dgrad":
-        dy = given["dy"].reshape(images, -1)
+        dy = given["dy"].reshape(images, outputs)
         return np.take_along_axis(dy, index, 1).reshape(p.extents("x"))
-    x = given["x"].reshape(images, -1)
-    y = np.zeros((images, p.Z * p.P * p.Q))
+    x = given["x"].reshape(images, inputs)
+    y = np.zeros((images, outputs))
     for i in range(x.shape[1]):
         y[np.arange(images), index[:, i]] = x[:, i]
     return y.reshape(p.extents("y"))
