@@ -1,13 +1,14 @@
 # FASTCONV_CUDA=AUTO|ON|OFF: whether the CUDA kernels are built. AUTO asks for nvcc, never for a GPU: a build machine
 # need not have one.
 #
-# A kernel file csrc/<family>/cuda/<kernel>_sm80.cu is compiled for every architecture of FASTCONV_CUDA_ARCHITECTURES,
-# one ..._sm90a.cu for 9.0a alone. PTX goes with the newest of the list, for GPUs that come after it.
+# A kernel file csrc/<family>/cuda/<kernel>_sm80.cu is compiled once, to PTX for 8.0, which is assembled for every
+# architecture of FASTCONV_CUDA_ARCHITECTURES and goes with them, for GPUs that come after; one ..._sm90a.cu is compiled
+# for 9.0a alone.
 
 if(NOT FASTCONV_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "FASTCONV_CUDA=${FASTCONV_CUDA} is not one of AUTO, ON, OFF")
 endif()
-set(FASTCONV_CUDA_ARCHITECTURES "80-real;86-real;89-real;90" CACHE STRING "What the sm80 kernels are compiled for")
+set(FASTCONV_CUDA_ARCHITECTURES "80;86;89;90" CACHE STRING "What the sm80 kernels are assembled for")
 set(FASTCONV_CUDA_LIBRARY "" CACHE FILEPATH "A libfastconv_cuda.a built elsewhere, taken instead of compiling the kernels")
 set(FASTCONV_WITH_CUDA OFF)
 if(FASTCONV_CUDA_LIBRARY)
@@ -16,7 +17,7 @@ elseif(NOT FASTCONV_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
-    set(CMAKE_CUDA_ARCHITECTURES ${FASTCONV_CUDA_ARCHITECTURES})
+    set(CMAKE_CUDA_ARCHITECTURES 80)
     enable_language(CUDA)
   endif()
   if("cuda_std_20" IN_LIST CMAKE_CUDA_COMPILE_FEATURES)
@@ -58,6 +59,12 @@ function(fastconv_add_cuda_kernels library)
       target_sources(${library} PRIVATE $<TARGET_OBJECTS:${library}_${kind}>)
     endif()
   endforeach()
+  if(any)
+    list(TRANSFORM FASTCONV_CUDA_ARCHITECTURES PREPEND "sm_" OUTPUT_VARIABLE assembled)
+    list(JOIN assembled "," assembled)
+    set_target_properties(${library}_any PROPERTIES CUDA_ARCHITECTURES OFF)
+    target_compile_options(${library}_any PRIVATE "--generate-code=arch=compute_80,code=[compute_80,${assembled}]")
+  endif()
   if(hopper)
     set_target_properties(${library}_hopper PROPERTIES CUDA_ARCHITECTURES 90a-real)
   endif()
