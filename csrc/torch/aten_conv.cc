@@ -49,7 +49,7 @@ void boxed_backward(StableIValue* stack, uint64_t, uint64_t) {
 }  // namespace
 
 template <>
-void under_aten<Conv>(torch::stable::detail::StableLibrary& library) {
+void under_aten<Conv>(torch::stable::detail::StableLibrary& library, const char*) {
   library.impl("convolution", boxed_convolution);
   library.impl("convolution_backward", boxed_backward);
 }

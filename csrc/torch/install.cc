@@ -59,7 +59,7 @@ void fastconv_install() {
     for (size_t i = 0; i < std::size(kKeys); ++i) {
       if (registered[i] || (!kHasCuda && !std::strcmp(kKeys[i], "CUDA"))) continue;
       registered[i] = new StableLibrary(StableLibrary::Kind::IMPL, "aten", kKeys[i], __FILE__, __LINE__);
-      fastconv::for_each_family([&](auto family) { under_aten<decltype(family)>(*registered[i]); });
+      fastconv::for_each_family([&](auto family) { under_aten<decltype(family)>(*registered[i], kKeys[i]); });
     }
   });
 }

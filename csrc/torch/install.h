@@ -6,9 +6,9 @@
 
 namespace fastconv::binding {
 
-/// Registers the family's kernels for aten's ops at the library's dispatch key, CPU or CUDA. With the flag off, for
-/// arguments that are unusual, or where no row is known to win, they go on to torch's own.
+/// Registers the family's kernels for aten's ops in `library`, whose dispatch key is `key`: "CPU" or "CUDA". With the
+/// flag off, for arguments that are unusual, or where no row is known to win, they go on to torch's own.
 template <class F>
-void under_aten(torch::stable::detail::StableLibrary& library);
+void under_aten(torch::stable::detail::StableLibrary& library, const char* key);
 
 }  // namespace fastconv::binding

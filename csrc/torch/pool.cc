@@ -336,7 +336,7 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CUDA, m) { implement_all(m); }
 }  // namespace
 
 template <>
-void under_aten<Pool>(torch::stable::detail::StableLibrary& library) {
+void under_aten<Pool>(torch::stable::detail::StableLibrary& library, const char*) {
   library.impl("avg_pool2d", boxed_forward<PoolMode::kAvg, false, 2>);
   library.impl("avg_pool2d_backward", boxed_backward<PoolMode::kAvg, false, 2>);
   library.impl("avg_pool3d", boxed_forward<PoolMode::kAvg, false, 3>);
