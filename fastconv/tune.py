@@ -99,7 +99,7 @@ def _indices(direction: str, p: Problem, t: Mapping[str, Tensor]) -> dict[str, T
         writer = next(each for each in family.directions if family.index_of(each, p))
         row = choice.choose(writer, p)
         assert row is not None
-        given = {each.name: t[each.name] for each in family.inputs(writer)}
+        given = {each.name: t[each.name] for each in family.inputs(writer, p)}
         call.run(row, p, given | {"index": index, "out": torch.empty_like(t["dy"])})
     return {"index": index}
 

@@ -150,7 +150,7 @@ def test_maxima_of_what_is_no_number(kernel: registry.Kernel, dtype: str, indexe
             np.testing.assert_array_equal(y, family.oracle(p, "fprop", {"x": x}), str(p))
             if indexed:
                 have = inputs.load(given["index"], index, p)
-                np.testing.assert_array_equal(have, family.indices(p, x), str(p))
+                np.testing.assert_array_equal(have, family.indices(p, {"x": x}), str(p))
 
 
 @pytest.mark.parametrize("dtype", ELEMENT_SIZE)

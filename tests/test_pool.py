@@ -13,10 +13,7 @@ from torch import Tensor
 
 import fastconv
 import fastconv.functional as ours
-from fastconv import _native, families
-from fastconv.ops import pool as pool_ops
 from fastconv.policy import last_kernel
-from fastconv.tensors import drawn
 
 ops = torch.ops.fastconv
 #: (function, sizes, arguments)
@@ -338,38 +335,6 @@ def last_kernel_nhwc() -> str | None:
     """The row that takes channels last here."""
     ours.avg_pool2d(torch.randn(1, 8, 4, 4).contiguous(memory_format=torch.channels_last), 2)
     return last_kernel("fprop", "pool")
-
-
-def test_every_op_has_a_kernel_for_cuda_tensors() -> None:
-    """Ours, or torch's where the library has none: the short ones too, by which functions call."""
-    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
-    prefixes = ("", "_") if _native.lib is not None else ("",)
-    for name in pool_ops.KINDS:
-        for op in (name, f"{name}_backward"):
-            for prefix in prefixes:
-                assert has_kernel(f"fastconv::{prefix}{op}", "CUDA"), prefix + op
-
-
-@pytest.mark.skipif(_native.lib is None, reason="the op library is not built")
-@pytest.mark.parametrize("direction", ["fprop", "dgrad"])
-@pytest.mark.parametrize(
-    "text",
-    [
-        "n2_c8_h9w7_r3s3_st2_pd1_max_u8",
-        "n1_c5_h9w8_r2s3_st2_pd0x1_avg_excl_nchw",
-        "n1_c4_h9w8_r1s1_st1_pd0_max_adapt_p4q3",
-        "n1_c4_d4h5w6_t2r2s2_st2_pd0_max",
-    ],
-)
-def test_a_row_is_called_by_name(text: str, direction: str) -> None:
-    """As `fastconv tune` times a row: the family's `native_call`."""
-    p = families.decode(text)
-    family = families.of(p)
-    t = drawn(p, family.drawn(), torch.device("cpu"))
-    row = f"pool_{direction}_ref"
-    have = family.native_call(p, direction, t, row)()
-    assert last_kernel(direction, "pool") == row
-    assert_close(have, family.torch_call(p, direction, t)())
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8], ids=str)

@@ -135,7 +135,7 @@ def test_the_tolerances() -> None:
     """kernel_test judges by the same table."""
     spelled = {"Exact": "exact", "TF32": "tf32", "Float32": "f32", "Float64": "f64"}
     spelled |= {"WinogradF2": "winograd_f2", "WinogradF4": "winograd_f4"}
-    spelled |= {"BFloat16": "bf16", "Float16": "f16"}
+    spelled |= {"BFloat16": "bf16", "Float16": "f16", "UInt8": "uint8", "Int8": "int8"}
     for function, enumeration, table in (
         ("factor", "Numerics", tolerance.FACTOR),
         ("epsilon", "DType", tolerance.EPSILON),

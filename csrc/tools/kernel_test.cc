@@ -30,7 +30,7 @@ double epsilon(DType dtype) {
     case DType::kFloat64: return 0x1p-53;
     case DType::kBFloat16: return 0x1p-8;
     case DType::kFloat16: return 0x1p-11;
-    case DType::kUInt8:
+    case DType::kUInt8: return 0;
     case DType::kInt8: return 0;
   }
   return 0;

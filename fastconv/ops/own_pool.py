@@ -182,7 +182,8 @@ def _register(
     if _native.lib is None:
         _library.define(name + SCHEMAS[name])
         _library.impl(name, torchs, "CPU")
-    _library.impl(name, torchs, "CUDA")  # there are no kernels of ours
+    if not _native.has_cuda:
+        _library.impl(name, torchs, "CUDA")
     register_fake(name, fake)
     torch.library.register_autograd(f"fastconv::{name}", derivative, setup_context=setup)
     op = getattr(_ops, name).default

@@ -76,7 +76,7 @@ def launches(row: Row, p: Problem) -> list[Launch]:
     given = {
         each.name: _tensor(p, each)
         for each in family.operands[row.direction]
-        if each.kind != "index" or family.indexed(p)
+        if family.has(p, each) and (each.kind != "index" or family.indexed(p))
     }
     activation = "relu" if family.has_epilogue(row.direction) else "none"
     with recorded() as found:
