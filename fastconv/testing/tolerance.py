@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: Half the distance from 1 to the next number: the largest relative error of one rounding.
 EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-8, "f16": 2.0**-11}
-EPSILON |= {"uint8": 0.0, "int8": 0.0}
 #: How a class's error compares with that of plain sums of the same depth (docs/numerics.md).
 FACTOR = {"exact": 6.0, "winograd_f2": 8.0, "winograd_f4": 20.0, "tf32": 6.0 + 2.0**14}
 #: Products of the blocks that long sums are made of on the CPU (csrc/core/cpu/long_sum.h).
