@@ -29,8 +29,8 @@ struct Table {
   std::span<const Row<F>> rows;
   /// Null where the device runs rows of the target, else the reason in words.
   const char* (*why_not_target)(const Target& target, int capability);
-  /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause. `copied` where an
-  /// operand is transposed for it.
+  /// Null where the row is expected to beat torch's own kernel and every row below it; else the cause. `copied` where
+  /// an operand is transposed for it.
   const char* (*expected_loss)(const Row<F>& row, const typename F::Problem& problem, bool copied);
   /// Whether torch's own kernel of this device is known to give wrong numbers; may be null.
   bool (*torch_is_wrong)(const typename F::Problem& problem) = nullptr;

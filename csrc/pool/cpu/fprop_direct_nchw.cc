@@ -83,6 +83,7 @@ struct Rows {
         const int64_t row = d.input(t) * p.H + h.input(r);
         const int32_t key = key_of(t, r);
         const T* x = plane + row * p.W + w;
+        __builtin_prefetch(x + p.stride_h * p.W);  // of the next output row: hardware loses its way between rows
         a.see(load_lanes(x, n_a), key);
         if (n_b) b.see(load_lanes(x + kLanes, n_b), key);
       }
