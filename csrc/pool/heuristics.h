@@ -10,7 +10,7 @@ inline const char* pool_expected_loss(const PoolRow& row, const PoolProblem& p, 
   if (row.kernel->algorithm == Algorithm::kRef) return "the reference is written to be read, not to be fast";
   if (copied) return "to transpose an image takes longer than to pool it";
   const bool gathers = row.direction == Direction::kDgrad && p.mode == PoolMode::kMax && p.x_layout == Layout::kNchw;
-  if (gathers && row.kernel->algorithm == Algorithm::kDirect && p.taps() > 3 * p.stride_d * p.stride_h * p.stride_w)
+  if (gathers && row.kernel->algorithm == Algorithm::kDirect)
     return "asks every window of each input, where torch's kernel adds each output to the one input that it was";
   return nullptr;
 }
