@@ -44,6 +44,8 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)};
 /// The larger; b where either is NaN. So max(zero(), x) keeps a NaN of x.
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+/// `a`, but NaN where b or c is.
+inline Vec nan_of(Vec a, Vec b, Vec c) { return {_mm256_or_ps(a.v, _mm256_cmp_ps(b.v, c.v, _CMP_UNORD_Q))}; }
 inline Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline Vec scale_by_power_of_two(Vec a, Vec n) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23);

@@ -42,6 +42,10 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
 /// The larger; b where either is NaN. So max(zero(), x) keeps a NaN of x.
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+/// `a`, but NaN where b or c is.
+inline Vec nan_of(Vec a, Vec b, Vec c) {
+  return {_mm512_mask_add_ps(a.v, _mm512_cmp_ps_mask(b.v, c.v, _CMP_UNORD_Q), b.v, c.v)};
+}
 inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline Vec scale_by_power_of_two(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 

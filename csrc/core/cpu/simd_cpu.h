@@ -60,6 +60,11 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return {c.v - a.v * b.v}; }
 /// The larger; b where either is NaN. So max(zero(), x) keeps a NaN of x.
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
+/// `a`, but NaN where b or c is.
+inline Vec nan_of(Vec a, Vec b, Vec c) {
+  const auto nan = (b.v != b.v) | (c.v != c.v);
+  return {reinterpret_cast<Vec::Lanes>(reinterpret_cast<decltype(nan)>(a.v) | nan)};
+}
 inline Vec round(Vec a) {
   for (int i = 0; i < Vec::kLanes; ++i) a.v[i] = std::nearbyint(a.v[i]);
   return a;

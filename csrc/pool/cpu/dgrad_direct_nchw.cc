@@ -6,8 +6,9 @@
 // one tap at consecutive places: a vector of each of the stride's phases, which are woven. The floor is the bytes of
 // dy, dx and the indices. Work is cut by input rows of all planes.
 
-#include "pool/cpu/columns.h"
+#include "core/cpu/parallel.h"
 #include "pool/cpu/gather.h"
+#include "pool/cpu/weave.h"
 
 namespace fastconv {
 namespace {

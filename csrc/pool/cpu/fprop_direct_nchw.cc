@@ -1,10 +1,14 @@
 // y[n,c,z,p,q] = mean or maximum over the window of x[n,c,d,h,w], images as they lie: vectors of neighbours in a row.
 //
-// An output row is made in two steps. The window's rows become one, each column by itself, and lie by phases of the
-// stride (columns.h); then each output takes its columns from there. The floor is the bytes of x, y and the indices; a
-// row of columns stays in L1. Work is cut by output rows of all planes.
+// An output row is made in two steps. The window's rows become one, column by column, between margins of what changes
+// no result; then each output takes its columns from there, which for windows two apart are every second ones
+// (weave.h). A row's last vector overlaps the one before: so no part of one is left. The floor is the bytes of x, y and
+// the indices; the row of columns stays in L1. Work is cut by output rows of all planes.
 
-#include "pool/cpu/columns.h"
+#include "core/cpu/parallel.h"
+#include "pool/cpu/reduce.h"
+#include "pool/cpu/weave.h"
+#include "pool/window.h"
 
 namespace fastconv {
 namespace {
@@ -17,17 +21,39 @@ const char* why_not(const PoolProblem& p) {
 }
 
 constexpr int32_t kNowhere = INT32_MAX;
+/// Rows of columns that are made before their outputs: a vector that lies across two that were just stored waits for
+/// them to reach the cache.
+constexpr int64_t kBatch = 4;
 
-/// What a task keeps: columns, the keys of their maxima, and the part of each output's divisor that is the row's.
-struct Room {
+/// The windows' rows of one output row as one row of columns, and the keys of their maxima.
+struct Line {
   float* values;
   int32_t* keys;
+  int64_t plane;
+  float divisor;
+};
+
+/// What a task keeps: lines, and the part of each output's divisor that is the row's.
+struct Room {
+  Line lines[kBatch];
   float* divisors;
-  static int64_t elements(const PoolProblem& p) { return 2 * Columns(width_of(p)).size() + round_up(p.Q, kLanes); }
-  Room(const PoolProblem& p, void* workspace, int64_t task) {
-    values = static_cast<float*>(workspace) + task * elements(p);
-    keys = reinterpret_cast<int32_t*>(values) + Columns(width_of(p)).size();
-    divisors = values + 2 * Columns(width_of(p)).size();
+  static int64_t margin(const PoolProblem& p) { return round_up(p.pad_w, kLanes); }
+  static int64_t row_size(const PoolProblem& p) {
+    const int64_t reached = most(p.Q, kLanes) * p.stride_w + (p.S - 1) * p.dilation_w;
+    return margin(p) + round_up(most(p.W, reached) + 2 * kLanes, kLanes);
+  }
+  static int64_t elements(const PoolProblem& p) { return 2 * kBatch * row_size(p) + round_up(p.Q, kLanes); }
+  template <class Reduction>
+  Room(const PoolProblem& p, void* workspace, int64_t task, Reduction nothing) {
+    auto* memory = static_cast<float*>(workspace) + task * elements(p);
+    for (Line& line : lines) {
+      auto* keys = reinterpret_cast<int32_t*>(memory + row_size(p));
+      for (int64_t i = 0; i < row_size(p); ++i) memory[i] = nothing.value.v[0], keys[i] = kNowhere;
+      line.values = memory + margin(p), line.keys = keys + margin(p);
+      memory += 2 * row_size(p);
+    }
+    divisors = memory;
+    for (int64_t q = 0; q < p.Q; ++q) divisors[q] = static_cast<float>(counted(p, window_of(width_of(p), q)));
   }
 };
 size_t workspace(const PoolProblem& p) {
@@ -45,112 +71,170 @@ FASTCONV_INLINE void see_column(MaxAt<T>& best, Vec x, Ints key) {
 }
 
 template <class T>
-FASTCONV_INLINE Vec finish_row(Vec result, const Epilogue& e, int64_t channel, const T* residual, int64_t n) {
+__attribute__((noinline)) Vec finish_row(Vec result, const Epilogue& e, int64_t channel, int64_t at, int64_t n) {
   if (e.scale) result = result * broadcast(static_cast<const float*>(e.scale)[channel]);
   if (e.shift) result = result + broadcast(static_cast<const float*>(e.shift)[channel]);
-  if (residual) result = result + load_lanes(residual, n);
+  if (e.residual) result = result + load_lanes(static_cast<const T*>(e.residual) + at, n);
   return activate(result, e.activation);
 }
 
-template <class T, class Reduction>
+/// Calls `body(begin, n)` for vectors that cover [0, count): the last overlaps the one before, or is all there is.
+template <class Body>
+FASTCONV_INLINE void cover(int64_t count, const Body& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) body(i, kLanes);
+  if (i < count) body(most(count - kLanes, 0), least(count, kLanes));
+}
+
+/// kStep is the stride along rows, and kTaps the window's columns: 0 where they are not known before.
+template <class T, class Reduction, int kStep, int kTaps>
 struct Rows {
-  static constexpr bool kIndexed = !std::is_same_v<typename Reduction::Index, NoIndices>;
+  static constexpr bool kIndexed = kIsIndexed<Reduction>;
   static constexpr bool kInWindow = std::is_same_v<typename Reduction::Index, uint8_t>;
   const PoolProblem& p;
   const PoolArgs& args;
-  const Columns columns;
-  const Room room;
+  Room room;
 
   Rows(const PoolProblem& problem, const PoolArgs& a, int64_t task)
-      : p(problem), args(a), columns(width_of(problem)), room(problem, a.workspace, task) {
-    const float nothing = std::is_same_v<Reduction, Sum> ? 0 : -__builtin_inff();
-    for (int64_t i = 0; i < columns.size(); ++i) room.values[i] = nothing, room.keys[i] = kNowhere;
-    for (int64_t q = 0; q < p.Q; ++q) room.divisors[q] = static_cast<float>(counted(p, window_of(columns.axis, q)));
+      : p(problem), args(a), room(p, a.workspace, task, Reduction{}) {}
+
+  /// The columns of the windows' rows: kRows of one image, or as many as there are where it is 0.
+  template <int kRows>
+  void fold(const Line& line, const T* plane, const PoolWindow& d, const PoolWindow& h) {
+    // All that the loop reads in locals: what it stores could else be any of it.
+    const int64_t next = p.stride_h * p.W;  // from row to row of outputs: hardware loses its way between rows
+    const int64_t row = h.step * p.W;
+    const T* first = plane + (d.input(d.taps.begin) * p.H + h.input(h.taps.begin)) * p.W;
+    float* values = line.values;
+    cover(p.W, [=, this](int64_t w, int64_t n) __attribute__((always_inline)) {
+      Reduction one;
+      if constexpr (kRows > 0) {
+        see_all<kRows>(one, [=](int r) __attribute__((always_inline)) {
+          if (r + 2 >= kRows) __builtin_prefetch(first + r * row + next + w);
+          return load_lanes(first + r * row + w, n);
+        });
+      } else {
+        const auto key_of = [&](int64_t t, int64_t r) {
+          return static_cast<int32_t>(kInWindow ? (t * p.R + r) * p.S : (d.input(t) * p.H + h.input(r)) * p.W);
+        };
+        // Where nothing is larger than the least number there is, the first is the maximum.
+        if constexpr (kIndexed) one.begin(key_of(d.taps.begin, h.taps.begin));
+        for (int64_t t = d.taps.begin; t < d.taps.end; ++t)
+          for (int64_t r = h.taps.begin; r < h.taps.end; ++r) {
+            const T* x = plane + (d.input(t) * p.H + h.input(r)) * p.W + w;
+            __builtin_prefetch(x + next);
+            see_one(one, load_lanes(x, n), key_of(t, r));
+          }
+      }
+      store_lanes(values + w, one.value, n);
+      if constexpr (kIndexed) {
+        if constexpr (!kInWindow) one.at += lane_numbers() + static_cast<int32_t>(w);
+        store_ints(line.keys + w, one.at, n);
+      }
+    });
   }
 
-  /// The columns [w, w + 2 * kLanes) of the windows' rows, of which `n` exist.
-  void fold(const T* plane, const PoolWindow& d, const PoolWindow& h, int64_t w, int64_t n) {
-    Reduction a, b;
-    const int64_t n_a = least(n, kLanes), n_b = least(n - n_a, kLanes);
-    const auto key_of = [&](int64_t t, int64_t r) {
-      return static_cast<int32_t>(kInWindow ? (t * p.R + r) * p.S : (d.input(t) * p.H + h.input(r)) * p.W);
+  /// What a vector of outputs has in their columns number `column`, of those from `from` on.
+  template <class Lane>
+  FASTCONV_INLINE auto column_of(const Lane* from, int64_t column) const {
+    const auto at = [=](int64_t i) __attribute__((always_inline)) {
+      if constexpr (std::is_same_v<Lane, float>) return load(from + i).v;
+      else return load_ints(from + i);
     };
-    // Where nothing is larger than the least number there is, the first is the maximum.
-    const int32_t first = key_of(d.taps.begin, h.taps.begin);
-    if constexpr (kIndexed) a.begin(first), b.begin(first);
-    for (int64_t t = d.taps.begin; t < d.taps.end; ++t)
-      for (int64_t r = h.taps.begin; r < h.taps.end; ++r) {
-        const int64_t row = d.input(t) * p.H + h.input(r);
-        const int32_t key = key_of(t, r);
-        const T* x = plane + row * p.W + w;
-        __builtin_prefetch(x + p.stride_h * p.W);  // of the next output row: hardware loses its way between rows
-        a.see(load_lanes(x, n_a), key);
-        if (n_b) b.see(load_lanes(x + kLanes, n_b), key);
-      }
-    const Ints lane = lane_numbers();
-    if (n < 2 * kLanes && !std::is_same_v<Reduction, Sum>) {
-      const Vec nothing = broadcast(-__builtin_inff());
-      a.value.v = lane < Ints{} + static_cast<int32_t>(n_a) ? a.value.v : nothing.v;
-      b.value.v = lane < Ints{} + static_cast<int32_t>(n_b) ? b.value.v : nothing.v;
-    }
-    put(columns, room.values, w, a.value.v, b.value.v, n);
-    if constexpr (kIndexed) {
-      if constexpr (!kInWindow) {
-        const Ints column = lane + static_cast<int32_t>(w);
-        a.at += column, b.at += column + kLanes;
-      }
-      if (n < 2 * kLanes) {
-        a.at = lane < Ints{} + static_cast<int32_t>(n_a) ? a.at : Ints{} + kNowhere;
-        b.at = lane < Ints{} + static_cast<int32_t>(n_b) ? b.at : Ints{} + kNowhere;
-      }
-      put(columns, room.keys, w, a.at, b.at, n);
-    }
-  }
-
-  void take(int64_t channel, int64_t row, float divisor) {
-    for (int64_t q = 0; q < p.Q; q += kLanes) {
-      const int64_t n = least(kLanes, p.Q - q), at = row * p.Q + q;
-      Reduction best;
-      if constexpr (kIndexed) best.begin(kNowhere);
-      for (int64_t s = 0; s < p.S; ++s) {
-        const int64_t from = columns.of_tap(s) + q;
-        if constexpr (kIndexed) {
-          Ints key;
-          std::memcpy(&key, room.keys + from, sizeof(key));
-          if constexpr (kInWindow) key += key == kNowhere ? Ints{} : Ints{} + static_cast<int32_t>(s);
-          see_column(best, load(room.values + from), key);
-        } else {
-          best.see(load(room.values + from), 0);
-        }
-      }
-      const Vec result = best.result(broadcast(divisor) * load_lanes(room.divisors + q, n));
-      const T* residual = args.epilogue.residual ? static_cast<const T*>(args.epilogue.residual) + at : nullptr;
-      store_lanes(static_cast<T*>(args.out) + at, finish_row(result, args.epilogue, channel, residual, n), n);
-      if constexpr (kIndexed) store_ints(static_cast<typename Reduction::Index*>(args.index) + at, best.at, n);
+    if constexpr (kStep == 1) {
+      return at(column);
+    } else if constexpr (kStep == 2) {
+      if (column % 2) return every_second<1>(at(column - 1), at(column - 1 + kLanes), Lanes{});
+      return every_second<0>(at(column), at(column + kLanes), Lanes{});
+    } else {
+      auto lanes = at(column);
+      for (int i = 1; i < kLanes; ++i) lanes[i] = from[column + i * p.stride_w];
+      return lanes;
     }
   }
 
   /// Output row `row` of all planes.
-  void run(int64_t row) {
-    const int64_t plane = row / (p.Z * p.P);
-    const PoolWindow d = window_of(depth_of(p), row / p.P % p.Z), h = window_of(height_of(p), row % p.P);
-    const T* x = static_cast<const T*>(args.x) + plane * p.D * p.H * p.W;
-    for (int64_t w = 0; w < p.W; w += 2 * kLanes) fold(x, d, h, w, least(2 * kLanes, p.W - w));
-    const int64_t rows = counted(p, d) * counted(p, h);
-    take(plane % p.C, row, static_cast<float>(p.divisor ? p.divisor : rows));
+  void take(const Line& line, int64_t row) {
+    const int64_t step = kStep ? kStep : p.stride_w;
+    const float *columns = line.values - p.pad_w, *divisors = room.divisors;
+    const int32_t* keys = line.keys - p.pad_w;
+    T* out = static_cast<T*>(args.out) + row * p.Q;
+    const Vec divisor = broadcast(line.divisor);
+    const bool plain = !wants_epilogue(args.epilogue);
+    cover(p.Q, [=, this, &line](int64_t q, int64_t n) __attribute__((always_inline)) {
+      const int64_t at = row * p.Q + q;
+      const float* values = columns + q * step;
+      Reduction best;
+      if constexpr (kTaps > 0) {
+        see_all<kTaps>(best, [=, this](int s) __attribute__((always_inline)) { return Vec{column_of(values, s)}; });
+      } else {
+        if constexpr (kIndexed) best.begin(kNowhere);
+        for (int64_t s = 0; s < p.S; ++s) {
+          const Vec value{column_of(values, s * p.dilation_w)};
+          if constexpr (kIndexed) {
+            Ints key = column_of(keys + q * step, s * p.dilation_w);
+            if constexpr (kInWindow) key += key == kNowhere ? Ints{} : Ints{} + static_cast<int32_t>(s);
+            see_column(best, value, key);
+          } else {
+            best.see(value);
+          }
+        }
+      }
+      Vec result = best.result(divisor * load_lanes(divisors + q, n));
+      if (!plain) result = finish_row<T>(result, args.epilogue, line.plane % p.C, at, n);
+      store_lanes(out + q, result, n);
+      if constexpr (kIndexed) store_ints(static_cast<typename Reduction::Index*>(args.index) + at, best.at, n);
+    });
+  }
+
+  /// The output rows `rows` of all planes.
+  void run(Range rows) {
+    const PoolAxis depth = depth_of(p), height = height_of(p);
+    int64_t i = rows.begin % p.P, z = rows.begin / p.P % p.Z, plane = rows.begin / (p.P * p.Z);
+    int64_t ready = 0;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      Line& line = room.lines[ready];
+      const PoolWindow d = window_of(depth, z), h = window_of(height, i);
+      const T* x = static_cast<const T*>(args.x) + plane * p.D * p.H * p.W;
+      const int64_t count = d.taps.count() == 1 && !kIndexed ? h.taps.count() : 0;
+      if (count == 2) fold<kIndexed ? 0 : 2>(line, x, d, h);
+      else if (count == 3) fold<kIndexed ? 0 : 3>(line, x, d, h);
+      else fold<0>(line, x, d, h);
+      line.plane = plane;
+      line.divisor = static_cast<float>(p.divisor ? p.divisor : counted(p, d) * counted(p, h));
+      if (++ready == kBatch || row + 1 == rows.end) {
+        for (int64_t i = 0; i < ready; ++i) take(room.lines[i], row + 1 - ready + i);
+        ready = 0;
+      }
+      if (++i < p.P) continue;
+      i = 0;
+      if (++z < p.Z) continue;
+      z = 0, ++plane;
+    }
   }
 };
 
-void run(const PoolProblem& p, const PoolArgs& args) {
+template <int kStep, int kTaps>
+void run_by(const PoolProblem& p, const PoolArgs& args) {
   const int64_t rows = p.N * p.C * p.Z * p.P;
   const int64_t tasks = least(rows, num_threads());
   with_types(p, args, [&](auto element, auto reduction) {
+    using Reduction = decltype(reduction);
     parallel_for(tasks, [&](int64_t task) {
-      Rows<decltype(element), decltype(reduction)> mine(p, args, task);
-      const Range range = part_of(rows, tasks, task);
-      for (int64_t row = range.begin; row < range.end; ++row) mine.run(row);
+      Rows<decltype(element), Reduction, kStep, kIsIndexed<Reduction> ? 0 : kTaps> mine(p, args, task);
+      mine.run(part_of(rows, tasks, task));
     });
   });
+}
+
+void run(const PoolProblem& p, const PoolArgs& args) {
+  const bool dense = p.dilation_w == 1;
+  if (p.stride_w == 1 && p.S == 3 && dense) run_by<1, 3>(p, args);
+  else if (p.stride_w == 2 && p.S == 2 && dense) run_by<2, 2>(p, args);
+  else if (p.stride_w == 2 && p.S == 3 && dense) run_by<2, 3>(p, args);
+  else if (p.stride_w == 1) run_by<1, 0>(p, args);
+  else if (p.stride_w == 2) run_by<2, 0>(p, args);
+  else run_by<0, 0>(p, args);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ template <int kCount, class T, class Reduction>
 void reduce(const PoolProblem& p, const PoolArgs& args, const Row& row, const PoolWindow& w, const Divisor& divisor,
             int64_t pixel, int64_t channel, int64_t lanes) {
   const int64_t n = kCount > 1 ? kLanes : lanes;
-  constexpr bool kIndexed = !std::is_same_v<typename Reduction::Index, NoIndices>;
+  constexpr bool kIndexed = kIsIndexed<Reduction>;
   const T* image = static_cast<const T*>(args.x) + row.image * p.D * p.H * p.W * p.C + channel;
   Reduction all[kCount];
   if constexpr (kIndexed) {
@@ -52,7 +52,7 @@ void reduce(const PoolProblem& p, const PoolArgs& args, const Row& row, const Po
       for (int64_t s = w.taps.begin; s < w.taps.end; ++s, x += w.step * p.C) {
         const auto place = static_cast<int32_t>(kIndexed ? index_of(p, row.d, t, row.h, r, w, s) : 0);
 #pragma GCC unroll 4
-        for (int v = 0; v < kCount; ++v) all[v].see(load_lanes(x + v * kLanes, n), place);
+        for (int v = 0; v < kCount; ++v) see_one(all[v], load_lanes(x + v * kLanes, n), place);
       }
     }
 #pragma GCC unroll 4
@@ -75,12 +75,12 @@ __attribute__((noinline)) void slide_row(const PoolProblem& p, const PoolArgs& a
   T* y = static_cast<T*>(args.out) + (row.first + qs.begin) * p.C + channel;
   const Divisor divisor = divisor_at(p, row, first);
   const auto column = [&](Values& values) __attribute__((always_inline)) {
-    values.take(Values{});
-    const auto see = [&](const T* from) __attribute__((always_inline)) {
-      values.each([=](Reduction& one, int v)
-                      __attribute__((always_inline)) { one.see(load_lanes(from + v * kLanes, n), 0); });
-    };
-    (see(x + kTap * row_size), ...);
+    values.each([=](Reduction& one, int v) __attribute__((always_inline)) {
+      const auto input = [=](int row) __attribute__((always_inline)) {
+        return load_lanes(x + row * row_size + v * kLanes, n);
+      };
+      see_all<sizeof...(kTap)>(one, input);
+    });
     x += pixel;
   };
   const auto done = [&](Values& total) __attribute__((always_inline)) {
@@ -104,7 +104,7 @@ PoolSpan slid(const PoolProblem& p, const PoolArgs& args, const Row& row) {
       for (; c < row.end; c += kLanes)
         slide_row<step(), 1, T, Reduction>(p, args, row, qs, c, least(kLanes, row.end - c), taps);
     };
-    if (square && qs.count() && args.epilogue.empty() && with_sliding(p.S, p.stride_w, by)) return qs;
+    if (square && qs.count() && !wants_epilogue(args.epilogue) && with_sliding(p.S, p.stride_w, by)) return qs;
   }
   return {0, 0};
 }

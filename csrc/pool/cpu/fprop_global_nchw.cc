@@ -26,24 +26,24 @@ Vec lanes_of(const T* x, int64_t plane, int64_t n) {
     int64_t w = 0;
     for (; w + kVectors * kLanes <= plane; w += kVectors * kLanes)
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) all[v].see(load(from + w + v * kLanes), 0);
-    for (; w + kLanes <= plane; w += kLanes) all[0].see(load(from + w), 0);
+      for (int v = 0; v < kVectors; ++v) all[v].see(load(from + w + v * kLanes));
+    for (; w + kLanes <= plane; w += kLanes) all[0].see(load(from + w));
     if (w < plane) {
       Vec rest = load(from + w, plane - w);
       const Ints inside = lane_numbers() < Ints{} + static_cast<int32_t>(plane - w);
       rest.v = inside ? rest.v : Reduction{}.value.v;
-      all[1].see(rest, 0);
+      all[1].see(rest);
     }
-    all[0].see(all[1].value, 0);
-    all[2].see(all[3].value, 0);
-    all[0].see(all[2].value, 0);
+    all[0].see(all[1].value);
+    all[2].see(all[3].value);
+    all[0].see(all[2].value);
     rows[c] = all[0].value;
   }
   for (int64_t c = n; c < kLanes; ++c) rows[c] = zero();
   transpose(rows);
   Reduction total;
 #pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) total.see(rows[i], 0);
+  for (int i = 0; i < kLanes; i += 2) total.see(rows[i], rows[i + 1]);
   return total.value;
 }
 
@@ -93,7 +93,7 @@ void reduce_indexed(const PoolProblem& p, const PoolArgs& args, int64_t plane) {
 /// The channels [c, c + n) of image `image`.
 template <class T, class Reduction>
 void reduce(const PoolProblem& p, const PoolArgs& args, int64_t image, int64_t c, int64_t n) {
-  if constexpr (std::is_same_v<typename Reduction::Index, NoIndices>) {
+  if constexpr (!kIsIndexed<Reduction>) {
     const T* x = static_cast<const T*>(args.x) + (image * p.C + c) * p.W;
     Reduction all;
     all.value = lanes_of<T, Reduction>(x, p.W, n);

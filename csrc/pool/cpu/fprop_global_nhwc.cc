@@ -17,7 +17,7 @@ size_t workspace(const PoolProblem&) { return static_cast<size_t>(num_threads() 
 
 template <class T, class Reduction>
 struct Block {
-  static constexpr bool kIndexed = !std::is_same_v<typename Reduction::Index, NoIndices>;
+  static constexpr bool kIndexed = kIsIndexed<Reduction>;
   const PoolProblem& p;
   const PoolArgs& args;
   float* values;
@@ -34,7 +34,7 @@ struct Block {
         if constexpr (kIndexed) std::memcpy(&one.at, places + c, sizeof(one.at));
       }
 #pragma GCC unroll 4
-      for (int i = 0; i < kCount; ++i) one.see(load_lanes(x + i * p.C + c, n), static_cast<int32_t>(w + i));
+      for (int i = 0; i < kCount; ++i) see_one(one, load_lanes(x + i * p.C + c, n), static_cast<int32_t>(w + i));
       store(values + c, one.value);
       if constexpr (kIndexed) std::memcpy(places + c, &one.at, sizeof(one.at));
     }

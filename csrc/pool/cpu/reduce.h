@@ -29,7 +29,8 @@ FASTCONV_INLINE Vec quotient(Vec sum, const Divisor& d) {
 struct Sum {
   using Index = NoIndices;
   Vec value = zero();
-  FASTCONV_INLINE void see(Vec x, int32_t) { value = value + x; }
+  FASTCONV_INLINE void see(Vec x) { value = value + x; }
+  FASTCONV_INLINE void see(Vec x, Vec y) { value = value + x + y; }
   template <class D>
   FASTCONV_INLINE Vec result(const D& divisor) const {
     return quotient(value, divisor);
@@ -38,11 +39,13 @@ struct Sum {
 
 FASTCONV_INLINE auto is_larger(Vec x, Vec than) { return (x.v > than.v) | (x.v != x.v); }
 
-/// NaN where an input is.
+/// NaN where an input is. Of two that are not ordered `max` takes the second, so a NaN stays once it is there; it gets
+/// there by a comparison, which two inputs share.
 struct Max {
   using Index = NoIndices;
   Vec value = broadcast(-__builtin_inff());
-  FASTCONV_INLINE void see(Vec x, int32_t) { value.v = is_larger(x, value) ? x.v : value.v; }
+  FASTCONV_INLINE void see(Vec x) { value = nan_of(max(x, value), x, x); }
+  FASTCONV_INLINE void see(Vec x, Vec y) { value = nan_of(max(y, max(x, value)), x, y); }
   template <class D>
   FASTCONV_INLINE Vec result(const D&) const {
     return value;
@@ -56,7 +59,7 @@ struct MaxAt {
   Vec value = broadcast(-__builtin_inff());
   Ints at = {};
   FASTCONV_INLINE void begin(int32_t place) { at = Ints{} + place; }
-  FASTCONV_INLINE void see(Vec x, int32_t place) {
+  FASTCONV_INLINE void see_at(Vec x, int32_t place) {
     const auto larger = is_larger(x, value);
     value.v = larger ? x.v : value.v;
     at = larger ? Ints{} + place : at;
@@ -67,6 +70,24 @@ struct MaxAt {
   }
 };
 
+template <class Reduction>
+inline constexpr bool kIsIndexed = !std::is_same_v<typename Reduction::Index, NoIndices>;
+
+/// Of a reduction with places or without.
+template <class Reduction>
+FASTCONV_INLINE void see_one(Reduction& to, Vec x, int32_t place) {
+  if constexpr (kIsIndexed<Reduction>) to.see_at(x, place);
+  else to.see(x);
+}
+/// Begins with `input(0)`, and sees those up to kCount, as they go in pairs.
+template <int kCount, class Reduction, class Input>
+FASTCONV_INLINE void see_all(Reduction& to, const Input& input) {
+  to.value = input(0);
+#pragma GCC unroll 8
+  for (int i = 1; i + 1 < kCount; i += 2) to.see(input(i), input(i + 1));
+  if constexpr (kCount % 2 == 0) to.see(input(kCount - 1));
+}
+
 /// n lanes of memory.
 template <class T>
 FASTCONV_INLINE Vec load_lanes(const T* p, int64_t n) {
@@ -76,6 +97,11 @@ template <class T>
 FASTCONV_INLINE void store_lanes(T* p, Vec a, int64_t n) {
   if (n == kLanes) store(p, a);
   else store(p, a, n);
+}
+
+/// Not `e.empty()`, which where it is not inlined would be code of one instruction set in another's rows.
+FASTCONV_INLINE bool wants_epilogue(const Epilogue& e) {
+  return e.scale || e.shift || e.residual || e.activation != Activation::kNone;
 }
 
 /// Out of line: most calls have none, and its activations are much code.
@@ -92,8 +118,7 @@ __attribute__((noinline)) Vec with_epilogue(Vec result, const Epilogue& e, const
 template <class T>
 FASTCONV_INLINE void finish_channels(Vec result, const Epilogue& e, T* y, int64_t pixel, int64_t channel, int64_t n) {
   const int64_t at = pixel + channel;
-  // Not by `e.empty()`, which where it is not inlined would be code of one instruction set in another's rows.
-  if (e.scale || e.shift || e.residual || e.activation != Activation::kNone)
+  if (wants_epilogue(e))
     result = with_epilogue(result, e, e.residual ? static_cast<const T*>(e.residual) + at : nullptr, channel, n);
   store_lanes(y + at, result, n);
 }

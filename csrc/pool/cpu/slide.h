@@ -1,4 +1,5 @@
-// Windows that overlap along a row: a column is reduced once, and stays in registers until the last window that has it.
+// Windows one after another along a row: a column is reduced once, and stays in registers until the last window that
+// has it, where they overlap.
 //
 // All by named members and folds, not by arrays and loops: the compiler keeps in registers what has constant places
 // before it unrolls.
@@ -24,8 +25,12 @@ struct Several {
     rest.each(body, number + 1);
   }
   FASTCONV_INLINE void see(const Several& other) {
-    one.see(other.one.value, 0);
+    one.see(other.one.value);
     rest.see(other.rest);
+  }
+  FASTCONV_INLINE void see(const Several& a, const Several& b) {
+    one.see(a.one.value, b.one.value);
+    rest.see(a.rest, b.rest);
   }
   FASTCONV_INLINE void take(const Several& other) {
     one.value.v = other.one.value.v;
@@ -37,6 +42,7 @@ struct Several<One, 0> {
   template <class Body>
   FASTCONV_INLINE void each(const Body&, int) {}
   FASTCONV_INLINE void see(const Several&) {}
+  FASTCONV_INLINE void see(const Several&, const Several&) {}
   FASTCONV_INLINE void take(const Several&) {}
 };
 
@@ -45,14 +51,19 @@ struct Several<One, 0> {
 template <int kStep, class Values, class Column, class Done, int... kTap>
 FASTCONV_INLINE void slide(int64_t count, const Column& column, const Done& done, std::integer_sequence<int, kTap...>) {
   constexpr int kTaps = sizeof...(kTap), kKept = kTaps - kStep;
-  static_assert(kKept > 0);
+  static_assert(kKept >= 0);
   Values columns[kTaps];
   ((kTap >= kStep ? column(columns[kTap]) : void()), ...);
   for (int64_t o = 0; o < count; ++o) {
     ((kTap < kKept ? columns[kTap].take(columns[(kTap + kStep) % kTaps]) : void()), ...);
     ((kTap >= kKept ? column(columns[kTap]) : void()), ...);
     Values total;
-    ((kTap == 0 ? total.take(columns[0]) : total.see(columns[kTap])), ...);
+    total.take(columns[0]);
+    ((kTap == 0          ? void()
+      : kTap % 2 == 0    ? total.see(columns[kTap - (kTap > 0)], columns[kTap])
+      : kTap == kTaps - 1 ? total.see(columns[kTap])
+                         : void()),
+     ...);
     done(total);
   }
 }
@@ -64,6 +75,7 @@ bool with_sliding(int64_t taps, int64_t step, const Body& body) {
   using std::integral_constant, std::make_integer_sequence;
   if (taps == 3 && step == 1) body(make_integer_sequence<int, 3>{}, integral_constant<int, 1>{});
   else if (taps == 3 && step == 2) body(make_integer_sequence<int, 3>{}, integral_constant<int, 2>{});
+  else if (taps == 2 && step == 2) body(make_integer_sequence<int, 2>{}, integral_constant<int, 2>{});
   else if (taps == 5 && step == 1) body(make_integer_sequence<int, 5>{}, integral_constant<int, 1>{});
   else return false;
   return true;
