@@ -68,12 +68,25 @@ struct Target2d {
   const Epilogue* epilogue;  // null for none
 };
 
+/// Writes the sums of the rows [first, first + count) of a product. Out of line: in every height of a tile it would be
+/// most of the code.
+__attribute__((noinline)) void write_rows(const float* sums, int64_t first, int count, const Target2d<float>& out) {
+  const Epilogue none;
+  for (int64_t row = first; row < first + count; ++row)
+    for (int64_t j = 0; j < kTileVectors; ++j, sums += kLanes) {
+      const int64_t n = clamp(out.n - j * kLanes, 0, kLanes), pixel = out.pixel + row * out.pixel_stride;
+      if (n == 0) continue;
+      Vec sum = load(sums);
+      if (out.add) sum = sum + load(out.data + pixel + out.channel + j * kLanes, n);
+      finish_and_store(sum, out.epilogue ? *out.epilogue : none, out.data, pixel, out.channel + j * kLanes, n);
+    }
+}
+
 /// out[i][j] = sum over l of a[i * a_row + l * a_step] * b[l * kColumns + j] for one block of a sum. One of a_row and
 /// a_step is 1.
 inline void product_of_block(int64_t rows, int64_t length, const float* a, int64_t a_row, int64_t a_step,
                              const float* b, const Target2d<float>& out) {
   const Tiling tiling = tile_rows(rows);
-  const Epilogue none;
   for (int64_t i = 0; i < rows; i += tiling.height)
     with_rows(rows - i < tiling.height ? rows - i : tiling.height, [&](auto count) {
       constexpr int kRows = decltype(count)::value;
@@ -82,16 +95,12 @@ inline void product_of_block(int64_t rows, int64_t length, const float* a, int64
       Ahead ahead{b, 0};
       if (a_step == 1) accumulate<kRows, kTileVectors>(acc, a + i * a_row, a_row, b, length);
       else accumulate_transposed<kRows, kTileVectors>(acc, a + i, a_step, b, length, ahead);
+      alignas(64) float sums[kRows * kTileVectors * kLanes];
 #pragma GCC unroll 16
       for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 4
-        for (int j = 0; j < kTileVectors; ++j) {
-          const int64_t n = clamp(out.n - j * kLanes, 0, kLanes), pixel = out.pixel + (i + m) * out.pixel_stride;
-          if (n == 0) continue;
-          if (out.add) acc[m][j] = acc[m][j] + load(out.data + pixel + out.channel + j * kLanes, n);
-          finish_and_store(acc[m][j], out.epilogue ? *out.epilogue : none, out.data, pixel, out.channel + j * kLanes,
-                           n);
-        }
+        for (int j = 0; j < kTileVectors; ++j) store(sums + (m * kTileVectors + j) * kLanes, acc[m][j]);
+      write_rows(sums, i, kRows, out);
     });
 }
 

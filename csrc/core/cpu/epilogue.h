@@ -1,6 +1,8 @@
 // The Epilogue on vectors of channels, for float32 kernels.
 #pragma once
 
+#include <type_traits>
+
 #include "core/cpu/simd.h"
 #include "core/epilogue.h"
 
@@ -18,6 +20,20 @@ FASTCONV_INLINE Vec activate(Vec x, Activation activation) {
     case Activation::kSigmoid: return sigmoid(x);
   }
   return x;
+}
+
+/// Calls `body` with the activation as a constant.
+template <class Body>
+FASTCONV_INLINE void with_activation(Activation activation, const Body& body) {
+  using enum Activation;
+  switch (activation) {
+    case kNone: return body(std::integral_constant<Activation, kNone>{});
+    case kRelu: return body(std::integral_constant<Activation, kRelu>{});
+    case kRelu6: return body(std::integral_constant<Activation, kRelu6>{});
+    case kHardSwish: return body(std::integral_constant<Activation, kHardSwish>{});
+    case kSilu: return body(std::integral_constant<Activation, kSilu>{});
+    case kSigmoid: return body(std::integral_constant<Activation, kSigmoid>{});
+  }
 }
 
 /// The channels [channel, channel + kLanes) of one output pixel; `residual` is that pixel's own, or null.

@@ -65,12 +65,29 @@ struct TileOut {
   bool streamed = false;  // past the caches
 };
 
-/// Finishes and writes the rows x vectors sums of a tile.
+/// Finishes and writes the rows x vectors sums of a tile. Out of line, and what a vector of channels has in common read
+/// once: in every tile it would be most of its code.
 __attribute__((noinline)) void write_tile(const float* sums, int rows, int vectors, const TileOut& out) {
-  for (int i = 0; i < rows; ++i)
-    for (int j = 0; j < vectors; ++j, sums += kLanes)
-      finish_and_store(load(sums), *out.epilogue, out.data, out.pixel + i * out.pixel_stride, out.channel + j * kLanes,
-                       least(out.channels - j * kLanes, kLanes));
+  const Epilogue& e = *out.epilogue;
+  for (int j = 0; j < vectors; ++j) {
+    const int64_t channel = out.channel + j * kLanes, n = least(out.channels - j * kLanes, kLanes);
+    if (n <= 0) return;
+    const float* residual = static_cast<const float*>(e.residual);
+    const Vec scale = e.scale ? load(static_cast<const float*>(e.scale) + channel, n) : broadcast(1.0f);
+    const Vec shift = e.shift ? load(static_cast<const float*>(e.shift) + channel, n) : zero();
+    with_activation(e.activation, [&](auto activation) {
+      for (int i = 0; i < rows; ++i) {
+        const int64_t at = out.pixel + i * out.pixel_stride + channel;
+        Vec sum = load(sums + (i * vectors + j) * kLanes);
+        if (e.scale) sum = sum * scale;
+        if (e.shift) sum = sum + shift;
+        if (residual) sum = sum + (n == kLanes ? load(residual + at) : load(residual + at, n));
+        sum = activate(sum, activation());
+        if (n == kLanes) store(out.data + at, sum);
+        else store(out.data + at, sum, n);
+      }
+    });
+  }
 }
 
 template <int MR, int NV>
@@ -104,14 +121,12 @@ void panel_tile(const float* a, int64_t a_stride, const Runs& runs, const float*
       }
     return;
   }
+  alignas(64) float sums[MR * NV * kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) {
-      const int64_t left = out.channels - j * kLanes;
-      finish_and_store(acc[i][j], *out.epilogue, out.data, out.pixel + i * out.pixel_stride, out.channel + j * kLanes,
-                       left < kLanes ? left : kLanes);
-    }
+    for (int j = 0; j < NV; ++j) store(sums + (i * NV + j) * kLanes, acc[i][j]);
+  write_tile(sums, MR, NV, out);
 }
 
 using PanelTile = void (*)(const float*, int64_t, const Runs&, const float*, const TileOut&);

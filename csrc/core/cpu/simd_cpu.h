@@ -27,8 +27,9 @@ inline Vec load(const float* p) {
   std::memcpy(&a.v, p, sizeof(a.v));
   return a;
 }
-/// The first n lanes of memory, zero in the rest, which are not read.
-inline Vec load(const float* p, int64_t n) {
+/// The first n lanes of memory, zero in the rest, which are not read. Out of line as the store below: by single lanes it
+/// is more code than what most kernels do with it.
+__attribute__((noinline)) Vec load(const float* p, int64_t n) {
   Vec a = zero();
   for (int64_t i = 0; i < n; ++i) a.v[i] = p[i];
   return a;
@@ -43,7 +44,7 @@ inline Vec in_register(Vec a) {
   return a;
 }
 inline void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof(a.v)); }
-inline void store(float* p, Vec a, int64_t n) {
+__attribute__((noinline)) void store(float* p, Vec a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = a.v[i];
 }
 /// Where the compiler's vectors have no store past the caches, a plain one.
@@ -62,7 +63,7 @@ inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
 /// `a`, but NaN where b or c is.
 inline Vec nan_of(Vec a, Vec b, Vec c) {
-  const auto nan = (b.v != b.v) | (c.v != c.v);
+  auto nan = (b.v != b.v) | (c.v != c.v);
   return {reinterpret_cast<Vec::Lanes>(reinterpret_cast<decltype(nan)>(a.v) | nan)};
 }
 inline Vec round(Vec a) {

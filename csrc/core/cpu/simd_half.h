@@ -23,23 +23,23 @@ FASTCONV_INLINE Halves narrowed(Vec a, BFloat16) {
   return __builtin_convertvector(reinterpret_cast<Words>((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded), Halves);
 }
 
-FASTCONV_INLINE Vec widened(Halves bits, Float16) {
 #if defined(__AVX512F__)
-  return {_mm512_cvtph_ps(reinterpret_cast<__m256i>(bits))};
+FASTCONV_INLINE Vec widened(Halves bits, Float16) { return {_mm512_cvtph_ps(reinterpret_cast<__m256i>(bits))}; }
+FASTCONV_INLINE Halves narrowed(Vec a, Float16) {
+  return reinterpret_cast<Halves>(_mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
 #elif defined(__F16C__)
-  return {_mm256_cvtph_ps(reinterpret_cast<__m128i>(bits))};
+FASTCONV_INLINE Vec widened(Halves bits, Float16) { return {_mm256_cvtph_ps(reinterpret_cast<__m128i>(bits))}; }
+FASTCONV_INLINE Halves narrowed(Vec a, Float16) {
+  return reinterpret_cast<Halves>(_mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
 #else
+__attribute__((noinline)) Vec widened(Halves bits, Float16) {
   Vec a;
   for (int i = 0; i < kLanes; ++i) a.v[i] = to_float(Float16{bits[i]});
   return a;
-#endif
 }
-FASTCONV_INLINE Halves narrowed(Vec a, Float16) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<Halves>(_mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__F16C__)
-  return reinterpret_cast<Halves>(_mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
-#else
+__attribute__((noinline)) Halves narrowed(Vec a, Float16) {
   Halves bits;
   for (int i = 0; i < kLanes; ++i) {
     Float16 one;
@@ -47,8 +47,8 @@ FASTCONV_INLINE Halves narrowed(Vec a, Float16) {
     bits[i] = one.bits;
   }
   return bits;
-#endif
 }
+#endif
 
 template <class T>
 inline constexpr bool kIsHalf = std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>;
@@ -60,10 +60,11 @@ FASTCONV_INLINE Vec load(const T* p) {
   std::memcpy(&bits, p, sizeof(bits));
   return widened(bits, T{});
 }
-/// The first n lanes of memory, zero in the rest, which are not read.
+/// The first n lanes of memory, zero in the rest, which are not read. Out of line as the store below: it goes by single
+/// lanes.
 template <class T>
   requires kIsHalf<T>
-FASTCONV_INLINE Vec load(const T* p, int64_t n) {
+__attribute__((noinline)) Vec load(const T* p, int64_t n) {
   Halves bits = {};
   for (int64_t i = 0; i < n; ++i) bits[i] = p[i].bits;
   return widened(bits, T{});
@@ -76,7 +77,7 @@ FASTCONV_INLINE void store(T* p, Vec a) {
 }
 template <class T>
   requires kIsHalf<T>
-FASTCONV_INLINE void store(T* p, Vec a, int64_t n) {
+__attribute__((noinline)) void store(T* p, Vec a, int64_t n) {
   const Halves bits = narrowed(a, T{});
   for (int64_t i = 0; i < n; ++i) p[i].bits = bits[i];
 }

@@ -76,18 +76,25 @@ FASTCONV_INLINE void store_ints(T* p, Ints a) {
 }
 #endif
 
-/// The first n lanes of memory, zero in the rest, which are not read.
+/// The first n lanes of memory, zero in the rest, which are not read; by single lanes where they are not all.
 template <class T>
-FASTCONV_INLINE Ints load_ints(const T* p, int64_t n) {
-  if (n == kLanes) return load_ints(p);
+__attribute__((noinline)) Ints load_some_ints(const T* p, int64_t n) {
   Ints a = {};
   for (int64_t i = 0; i < n; ++i) a[i] = static_cast<int32_t>(p[i]);
   return a;
 }
 template <class T>
-FASTCONV_INLINE void store_ints(T* p, Ints a, int64_t n) {
-  if (n == kLanes) return store_ints(p, a);
+FASTCONV_INLINE Ints load_ints(const T* p, int64_t n) {
+  return n == kLanes ? load_ints(p) : load_some_ints(p, n);
+}
+template <class T>
+__attribute__((noinline)) void store_some_ints(T* p, Ints a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = static_cast<T>(a[i]);
+}
+template <class T>
+FASTCONV_INLINE void store_ints(T* p, Ints a, int64_t n) {
+  if (n == kLanes) store_ints(p, a);
+  else store_some_ints(p, a, n);
 }
 
 }  // namespace

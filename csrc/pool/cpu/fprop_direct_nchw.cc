@@ -78,14 +78,6 @@ __attribute__((noinline)) Vec finish_row(Vec result, const Epilogue& e, int64_t 
   return activate(result, e.activation);
 }
 
-/// Calls `body(begin, n)` for vectors that cover [0, count): the last overlaps the one before, or is all there is.
-template <class Body>
-FASTCONV_INLINE void cover(int64_t count, const Body& body) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) body(i, kLanes);
-  if (i < count) body(most(count - kLanes, 0), least(count, kLanes));
-}
-
 /// kStep is the stride along rows, and kTaps the window's columns: 0 where they are not known before.
 template <class T, class Reduction, int kStep, int kTaps>
 struct Rows {

@@ -1,4 +1,4 @@
-// Vectors of a row of an image taken apart into those of every second place, and put together again.
+// Rows of an image by vectors: how they cover it, and are taken apart by every second place and put together again.
 #pragma once
 
 #include <utility>
@@ -7,6 +7,8 @@
 
 namespace fastconv {
 namespace {
+
+using Lanes = std::make_integer_sequence<int, kLanes>;
 
 /// The lanes of two vectors, taken in turn from the even ones or the odd ones.
 template <int kFirst, class V, int... kLane>
@@ -25,7 +27,14 @@ template <int kFirst, class V, int... kLane>
 FASTCONV_INLINE V in_turn(V a, V b, std::integer_sequence<int, kLane...>) {
   return __builtin_shufflevector(a, b, (kFirst + kLane / 2 + kLane % 2 * static_cast<int>(sizeof...(kLane)))...);
 }
-using Lanes = std::make_integer_sequence<int, kLanes>;
+
+/// Calls `body(begin, n)` for vectors that cover [0, count): the last overlaps the one before, or is all there is.
+template <class Body>
+FASTCONV_INLINE void cover(int64_t count, const Body& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) body(i, kLanes);
+  if (i < count) body(most(count - kLanes, 0), least(count, kLanes));
+}
 
 }  // namespace
 }  // namespace fastconv
