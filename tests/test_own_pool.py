@@ -314,8 +314,9 @@ def test_compiled_and_exported() -> None:
     assert_close(graph.module()(x), want)
     assert_close(torch.jit.trace(model, x)(x), want)
     torch.manual_seed(0)
-    compiled = torch.compile(model.train(), backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model.train(), backend="aot_eager", fullgraph=True, dynamic=True)
     compiled(x).sum().backward()
+    assert compiled(torch.randn(3, 3, 18, 16)).shape == (3, 6, 4, 3)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     assert set(model.state_dict()) == {"0.weight", "0.bias", "3.weight", "3.bias"}
     assert "SubSample2d(6, kernel_size=2, stride=2)" in str(model)

@@ -122,10 +122,12 @@ def stochastic_pool2d(
     if not training:
         return _expectation(x, window, steps, pads).to(input.dtype)
     sizes = outputs(x.shape, window, steps, pads)
-    uniform = torch.rand(sizes, generator=generator, device=x.device, dtype=x.dtype)
+    # Of a generator, be it None, torch.compile takes no sizes that are not known yet.
+    given = {} if generator is None else {"generator": generator}
+    uniform = torch.rand(sizes, device=x.device, dtype=x.dtype, **given)
     byte = math.prod(window) <= 255 and _native.serves(x)
-    given = (x, uniform, window, steps, pads, "u8" if byte else "i64")
-    y = torch.ops.fastconv.stochastic_pool(*given)[0] if way == OP else sample(*given)
+    drawn = (x, uniform, window, steps, pads, "u8" if byte else "i64")
+    y = torch.ops.fastconv.stochastic_pool(*drawn)[0] if way == OP else sample(*drawn)
     return y.to(input.dtype)
 
 
