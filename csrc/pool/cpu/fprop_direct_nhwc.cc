@@ -2,9 +2,9 @@
 // one after another, of a sample twice.
 //
 // The floor is the bytes of x, y and the indices; a window's inputs come from L1 but for its newest row. A tile is a
-// few vectors of channels of one output, whose results stay in registers; where windows of the usual sizes overlap, and
-// no index or epilogue is asked for, of a row of outputs, whose windows share columns (slide.h). Work is cut by output
-// rows of all images, and by blocks of channels where rows are few.
+// few vectors of channels of one output, whose results stay in registers. Where no index or epilogue is asked for,
+// windows of the usual sizes have their own: those that overlap, of a row of outputs, which share columns (slide.h), and
+// those of 2x2 inputs each. Work is cut by output rows of all images, and by blocks of channels where rows are few.
 
 #include "core/cpu/parallel.h"
 #include "pool/cpu/sample.h"
@@ -71,7 +71,7 @@ __attribute__((noinline)) void slide_row(const PoolProblem& p, const PoolArgs& a
   const int64_t n = kCount > 1 ? kLanes : lanes, pixel = p.C, row_size = row.h.step * p.W * p.C;
   const PoolWindow first = window_of(width_of(p), qs.begin);
   const T* x =
-      static_cast<const T*>(args.x) + ((row.image * p.H + row.h.input(0)) * p.W + first.input(0)) * p.C + channel;
+      static_cast<const T*>(args.x) + ((row.image * p.H + row.h.input(row.h.taps.begin)) * p.W + first.input(first.taps.begin)) * p.C + channel;
   T* y = static_cast<T*>(args.out) + (row.first + qs.begin) * p.C + channel;
   const Divisor divisor = divisor_at(p, row, first);
   const auto column = [&](Values& values) __attribute__((always_inline)) {
@@ -91,12 +91,40 @@ __attribute__((noinline)) void slide_row(const PoolProblem& p, const PoolArgs& a
   slide<kStep, Values>(qs.count(), column, done, taps);
 }
 
-/// The outputs of the row that were computed by sliding, if any.
+/// The outputs `qs` of a row, each of 2x2 inputs that no other has: in the order of memory, whose streams are two rows.
 template <class T, class Reduction>
-PoolSpan slid(const PoolProblem& p, const PoolArgs& args, const Row& row) {
+__attribute__((noinline)) void tile_row(const PoolProblem& p, const PoolArgs& args, const Row& row, PoolSpan qs) {
+  const int64_t row_size = row.h.step * p.W * p.C, C = p.C, begin = row.begin, end = row.end;
+  const PoolWindow first = window_of(width_of(p), qs.begin);
+  const T* x = static_cast<const T*>(args.x) + ((row.image * p.H + row.h.input(row.h.taps.begin)) * p.W + first.input(first.taps.begin)) * C;
+  T* y = static_cast<T*>(args.out) + (row.first + qs.begin) * C;
+  const Divisor divisor = divisor_at(p, row, first);
+  const auto one = [&](int64_t c, int64_t n) __attribute__((always_inline)) {
+    const auto input = [=](int i) __attribute__((always_inline)) {
+      return load_lanes(x + i / 2 * row_size + i % 2 * C + c, n);
+    };
+    Reduction all;
+    see_all<4>(all, input);
+    store_lanes(y + c, all.result(divisor), n);
+  };
+  for (int64_t q = qs.begin; q < qs.end; ++q, x += 2 * C, y += C) {
+    int64_t c = begin;
+    for (; c + 2 * kLanes <= end; c += 2 * kLanes) one(c, kLanes), one(c + kLanes, kLanes);
+    for (; c < end; c += kLanes) one(c, least(kLanes, end - c));
+  }
+}
+
+/// The outputs of the row that were computed as windows of usual sizes, if any.
+template <class T, class Reduction>
+PoolSpan usual(const PoolProblem& p, const PoolArgs& args, const Row& row) {
   if constexpr (std::is_same_v<Reduction, Sum> || std::is_same_v<Reduction, Max>) {
     const PoolSpan qs = inside(width_of(p));
     const bool square = p.D == 1 && row.h.taps.count() == p.S && p.dilation_w == 1;
+    if (!square || !qs.count() || wants_epilogue(args.epilogue)) return {0, 0};
+    if (p.S == 2 && p.stride_w == 2) {
+      tile_row<T, Reduction>(p, args, row, qs);
+      return qs;
+    }
     const auto by = [&](auto taps, auto step) {
       int64_t c = row.begin;
       for (; c + kSliding * kLanes <= row.end; c += kSliding * kLanes)
@@ -104,7 +132,7 @@ PoolSpan slid(const PoolProblem& p, const PoolArgs& args, const Row& row) {
       for (; c < row.end; c += kLanes)
         slide_row<step(), 1, T, Reduction>(p, args, row, qs, c, least(kLanes, row.end - c), taps);
     };
-    if (square && qs.count() && !wants_epilogue(args.epilogue) && with_sliding(p.S, p.stride_w, by)) return qs;
+    if (with_sliding(p.S, p.stride_w, by)) return qs;
   }
   return {0, 0};
 }
@@ -165,7 +193,7 @@ void run_as(const PoolProblem& p, const PoolArgs& args) {
                     .first = number * p.Q,
                     .begin = begin,
                     .end = least(begin + block, p.C)};
-      const PoolSpan done = slid<T, Reduction>(p, args, row);
+      const PoolSpan done = usual<T, Reduction>(p, args, row);
       reduce_row<T, Reduction>(p, args, row, {0, done.begin});
       reduce_row<T, Reduction>(p, args, row, {done.end, p.Q});
     }

@@ -1,5 +1,4 @@
-// Windows one after another along a row: a column is reduced once, and stays in registers until the last window that
-// has it, where they overlap.
+// Windows that overlap along a row: a column is reduced once, and stays in registers until the last window that has it.
 //
 // All by named members and folds, not by arrays and loops: the compiler keeps in registers what has constant places
 // before it unrolls.
@@ -51,7 +50,7 @@ struct Several<One, 0> {
 template <int kStep, class Values, class Column, class Done, int... kTap>
 FASTCONV_INLINE void slide(int64_t count, const Column& column, const Done& done, std::integer_sequence<int, kTap...>) {
   constexpr int kTaps = sizeof...(kTap), kKept = kTaps - kStep;
-  static_assert(kKept >= 0);
+  static_assert(kKept > 0);
   Values columns[kTaps];
   ((kTap >= kStep ? column(columns[kTap]) : void()), ...);
   for (int64_t o = 0; o < count; ++o) {
@@ -75,7 +74,6 @@ bool with_sliding(int64_t taps, int64_t step, const Body& body) {
   using std::integral_constant, std::make_integer_sequence;
   if (taps == 3 && step == 1) body(make_integer_sequence<int, 3>{}, integral_constant<int, 1>{});
   else if (taps == 3 && step == 2) body(make_integer_sequence<int, 3>{}, integral_constant<int, 2>{});
-  else if (taps == 2 && step == 2) body(make_integer_sequence<int, 2>{}, integral_constant<int, 2>{});
   else if (taps == 5 && step == 1) body(make_integer_sequence<int, 5>{}, integral_constant<int, 1>{});
   else return false;
   return true;
