@@ -29,13 +29,16 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("max_pool2d", {"kernel_size": (2, 2, 2)}), ("max_pool2d", {"kernel_size": 2, "stride": -1}),
     ("adaptive_avg_pool2d", {"output_size": (1, 2, 3)}), ("adaptive_max_pool2d", {"output_size": -1}),
     ("adaptive_max_pool2d", {"output_size": (2.0, 2)}),
+    ("avg_pool3d", {"kernel_size": (1, 8, 3), "padding": (0, 1, 0)}), ("avg_pool3d", {"kernel_size": 7, "padding": 3}),
+    ("avg_pool2d", {"kernel_size": 2, "ceil_mode": 0}), ("avg_pool2d", {"kernel_size": 2, "ceil_mode": None}),
+    ("avg_pool2d", {"kernel_size": 2, "count_include_pad": None}), ("max_pool2d", {"kernel_size": 2, "ceil_mode": 1}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "arguments"), BAD, ids=str)
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_errors_are_torchs(way, name, arguments) -> None:
-    x = torch.randn(1, 2, 6, 6)
+    x = torch.randn(1, 2, *[6] * int(name[-2]))
     with pytest.raises(Exception) as want:
         getattr(F, name)(x, **arguments)
     with pytest.raises(type(want.value)) as have:

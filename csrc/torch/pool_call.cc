@@ -48,6 +48,8 @@ bool read_windows(const Pooling& given, PoolProblem* p) {
   spread(dilation.values, given.axes, &p->dilation_d, &p->dilation_h, &p->dilation_w);
   for (int64_t i = 0; i < given.axes; ++i)
     if (padding[i] * 2 > window[i]) return false;
+  // torch refuses it of means of three axes alone.
+  if (given.mode == PoolMode::kAvg && given.axes == 3 && (p->D < p->T || p->H < p->R || p->W < p->S)) return false;
   p->Z = outputs(p->D, p->T, p->stride_d, p->pad_d, p->dilation_d, given.ceil_mode);
   p->P = outputs(p->H, p->R, p->stride_h, p->pad_h, p->dilation_h, given.ceil_mode);
   p->Q = outputs(p->W, p->S, p->stride_w, p->pad_w, p->dilation_w, given.ceil_mode);

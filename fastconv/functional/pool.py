@@ -111,6 +111,15 @@ def _run(
     return of_torch()
 
 
+def _flags(*given: Any) -> None:
+    """
+    Raises:
+        TypeError: for what is no bool, which torch takes for none.
+    """
+    if not all(isinstance(each, bool) for each in given):
+        raise TypeError(f"not flags: {given!r}")
+
+
 def _windows(axes: int, stride: Any, *lists: Any) -> list[list[Any]]:
     """Window, stride, padding and so on of two axes or three; the axis before a single one is a
     window of one element. Nobody may change the lists.
@@ -140,6 +149,7 @@ def _mean(
 
     def listed() -> tuple[Any, ...]:
         means = more if axes > 1 else (*more, None)
+        _flags(*more[:2])
         return (*_windows(axes, stride, kernel_size, padding), *means)
 
     y: Tensor = _run(
@@ -156,6 +166,7 @@ def _maximum(
     of_torch = getattr(F, f"max_pool{axes}d")
 
     def listed() -> tuple[Any, ...]:
+        _flags(ceil_mode)
         return (*_windows(axes, stride, kernel_size, padding, dilation), ceil_mode)
 
     return _run(
