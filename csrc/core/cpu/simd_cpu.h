@@ -27,8 +27,8 @@ inline Vec load(const float* p) {
   std::memcpy(&a.v, p, sizeof(a.v));
   return a;
 }
-/// The first n lanes of memory, zero in the rest, which are not read. Out of line as the store below: by single lanes it
-/// is more code than what most kernels do with it.
+/// The first n lanes of memory, zero in the rest, which are not read. Out of line as the store below: by single lanes
+/// it is more code than what most kernels do with it.
 __attribute__((noinline)) Vec load(const float* p, int64_t n) {
   Vec a = zero();
   for (int64_t i = 0; i < n; ++i) a.v[i] = p[i];

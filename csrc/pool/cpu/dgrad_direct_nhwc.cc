@@ -145,6 +145,77 @@ PoolSpan slid(const PoolProblem& p, const PoolArgs& args, const Room& room, cons
   return {0, 0};
 }
 
+/// The inputs `ws` of a row, below windows of kTaps x kTaps two apart that all lie in the image, by kCount vectors of
+/// channels: of an input's taps the even ones reach outputs or the odd ones.
+template <int kCount, class T, class Gather, int kTaps>
+__attribute__((noinline)) void strided_row(const PoolProblem& p, const PoolArgs& args, const Pixel& row, PoolSpan ws,
+                                           int64_t channel, int64_t lanes, bool streamed) {
+  using Index = typename Gather::Index;
+  constexpr int kRows = (kTaps + 1) / 2;
+  const int64_t n = kCount > 1 ? kLanes : lanes, C = p.C, count = row.is.count();
+  const T* dy[kRows] = {};
+  const Index* index[kRows] = {};
+  int32_t places[kRows] = {};
+  for (int64_t f = 0; f < count; ++f) {
+    const int64_t i = row.is.begin + f, at = (row.n * p.P + i) * p.Q * C + channel;
+    dy[f] = static_cast<const T*>(args.dy) + at;
+    index[f] = static_cast<const Index*>(args.index) + at;
+    places[f] = static_cast<int32_t>((row.h + p.pad_h - 2 * i) * p.S);
+  }
+  T* dx = static_cast<T*>(args.out) + ((row.n * p.H + row.h) * p.W) * C + channel;
+  const auto input = [&](int64_t w, auto odd) __attribute__((always_inline)) {
+    const int64_t last = (w + p.pad_w) / 2;
+    const auto flat = static_cast<int32_t>(row.h * p.W + w);
+    Vec sum[kCount];
+#pragma GCC unroll 8
+    for (int v = 0; v < kCount; ++v) sum[v] = zero();
+    for (int64_t f = 0; f < count; ++f)
+#pragma GCC unroll 2
+      for (int s = odd; s < kTaps; s += 2) {
+        const int64_t at = (last - s / 2) * C;
+        const int32_t place = std::is_same_v<Index, uint8_t> ? places[f] + s : flat;
+#pragma GCC unroll 8
+        for (int v = 0; v < kCount; ++v) {
+          const int64_t c = at + v * kLanes;
+          sum[v] = sum[v] + Gather::of(load_lanes(dy[f] + c, n), zero(), index[f] + c, place, n);
+        }
+      }
+    T* to = dx + w * C;
+#pragma GCC unroll 8
+    for (int v = 0; v < kCount; ++v) write_lanes(to + v * kLanes, sum[v], n, streamed);
+  };
+  for (int64_t w = ws.begin; w < ws.end; ++w)
+    if ((w + p.pad_w) % 2) input(w, std::integral_constant<int, 1>{});
+    else input(w, std::integral_constant<int, 0>{});
+}
+
+/// The inputs of the row that were computed as below windows of usual sizes two apart, if any, for the channels
+/// [begin, end).
+template <class T, class Gather>
+PoolSpan strided(const PoolProblem& p, const PoolArgs& args, const Pixel& row, int64_t begin, int64_t end) {
+  if constexpr (!std::is_same_v<Gather, Share>) {
+    const bool usual = p.D == 1 && !p.adaptive && p.R == p.S && p.stride_w == 2 && p.stride_h == 2 &&
+                       p.dilation_w == 1 && p.dilation_h == 1;
+    const PoolSpan ws{most(p.S - 1 - p.pad_w, 0), least(2 * p.Q - p.pad_w, p.W)};
+    if (!usual || !ws.count()) return {0, 0};
+    const bool streamed = outgrows_caches(p.x_elements() + 2 * p.y_elements(), p.C, args.out);
+    const auto by = [&](auto taps) {
+      constexpr int kTaps = decltype(taps)::value;
+      constexpr int64_t kBlock = kVectors * kLanes;
+      int64_t c = begin;
+      for (; c + kBlock <= end; c += kBlock)
+        strided_row<kVectors, T, Gather, kTaps>(p, args, row, ws, c, kLanes, streamed);
+      for (; c < end; c += kLanes)
+        strided_row<1, T, Gather, kTaps>(p, args, row, ws, c, least(kLanes, end - c), streamed);
+      if (streamed) flush_streams();
+      return ws;
+    };
+    if (p.S == 2) return by(std::integral_constant<int, 2>{});
+    if (p.S == 3) return by(std::integral_constant<int, 3>{});
+  }
+  return {0, 0};
+}
+
 /// Of the inputs `ws` of a row each by itself, the channels [begin, end).
 template <class T, class Gather>
 void gather_row(const PoolProblem& p, const PoolArgs& args, const Room& room, Pixel in, PoolSpan ws, int64_t begin,
@@ -174,7 +245,9 @@ void run_as(const PoolProblem& p, const PoolArgs& args) {
       Pixel in{.n = row / (p.D * p.H), .d = row / p.H % p.D, .h = row % p.H, .w = 0, .zs = {}, .is = {}, .js = {}};
       in.zs = outputs_of(depth, in.d);
       in.is = outputs_of(height, in.h);
-      const PoolSpan done = slid<T, Gather>(p, args, room, in, begin, end);
+      constexpr bool kMeans = std::is_same_v<Gather, Share>;
+      const PoolSpan done =
+          kMeans ? slid<T, Gather>(p, args, room, in, begin, end) : strided<T, Gather>(p, args, in, begin, end);
       gather_row<T, Gather>(p, args, room, in, {0, done.begin}, begin, end);
       gather_row<T, Gather>(p, args, room, in, {done.end, p.W}, begin, end);
     }

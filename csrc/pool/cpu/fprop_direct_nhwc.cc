@@ -3,8 +3,8 @@
 //
 // The floor is the bytes of x, y and the indices; a window's inputs come from L1 but for its newest row. A tile is a
 // few vectors of channels of one output, whose results stay in registers. Where no index or epilogue is asked for,
-// windows of the usual sizes have their own: those that overlap, of a row of outputs, which share columns (slide.h), and
-// those of 2x2 inputs each. Work is cut by output rows of all images, and by blocks of channels where rows are few.
+// windows of the usual sizes have their own: those that overlap, of a row of outputs, which share columns (slide.h),
+// and those of 2x2 inputs each. Work is cut by output rows of all images, and by blocks of channels where rows are few.
 
 #include "core/cpu/parallel.h"
 #include "pool/cpu/sample.h"
@@ -70,15 +70,15 @@ __attribute__((noinline)) void slide_row(const PoolProblem& p, const PoolArgs& a
   using Values = Several<Reduction, kCount>;
   const int64_t n = kCount > 1 ? kLanes : lanes, pixel = p.C, row_size = row.h.step * p.W * p.C;
   const PoolWindow first = window_of(width_of(p), qs.begin);
-  const T* x =
-      static_cast<const T*>(args.x) + ((row.image * p.H + row.h.input(row.h.taps.begin)) * p.W + first.input(first.taps.begin)) * p.C + channel;
+  const T* x = static_cast<const T*>(args.x) +
+               ((row.image * p.H + row.h.input(row.h.taps.begin)) * p.W + first.input(first.taps.begin)) * p.C +
+               channel;
   T* y = static_cast<T*>(args.out) + (row.first + qs.begin) * p.C + channel;
   const Divisor divisor = divisor_at(p, row, first);
   const auto column = [&](Values& values) __attribute__((always_inline)) {
     values.each([=](Reduction& one, int v) __attribute__((always_inline)) {
-      const auto input = [=](int row) __attribute__((always_inline)) {
-        return load_lanes(x + row * row_size + v * kLanes, n);
-      };
+      const auto input = [=](int row)
+                             __attribute__((always_inline)) { return load_lanes(x + row * row_size + v * kLanes, n); };
       see_all<sizeof...(kTap)>(one, input);
     });
     x += pixel;
@@ -96,22 +96,25 @@ template <class T, class Reduction>
 __attribute__((noinline)) void tile_row(const PoolProblem& p, const PoolArgs& args, const Row& row, PoolSpan qs) {
   const int64_t row_size = row.h.step * p.W * p.C, C = p.C, begin = row.begin, end = row.end;
   const PoolWindow first = window_of(width_of(p), qs.begin);
-  const T* x = static_cast<const T*>(args.x) + ((row.image * p.H + row.h.input(row.h.taps.begin)) * p.W + first.input(first.taps.begin)) * C;
+  const T* x = static_cast<const T*>(args.x) +
+               ((row.image * p.H + row.h.input(row.h.taps.begin)) * p.W + first.input(first.taps.begin)) * C;
   T* y = static_cast<T*>(args.out) + (row.first + qs.begin) * C;
   const Divisor divisor = divisor_at(p, row, first);
+  const bool streamed = outgrows_caches(p.x_elements() + p.y_elements(), C, args.out);
   const auto one = [&](int64_t c, int64_t n) __attribute__((always_inline)) {
     const auto input = [=](int i) __attribute__((always_inline)) {
       return load_lanes(x + i / 2 * row_size + i % 2 * C + c, n);
     };
     Reduction all;
     see_all<4>(all, input);
-    store_lanes(y + c, all.result(divisor), n);
+    write_lanes(y + c, all.result(divisor), n, streamed);
   };
   for (int64_t q = qs.begin; q < qs.end; ++q, x += 2 * C, y += C) {
     int64_t c = begin;
     for (; c + 2 * kLanes <= end; c += 2 * kLanes) one(c, kLanes), one(c + kLanes, kLanes);
     for (; c < end; c += kLanes) one(c, least(kLanes, end - c));
   }
+  if (streamed) flush_streams();
 }
 
 /// The outputs of the row that were computed as windows of usual sizes, if any.

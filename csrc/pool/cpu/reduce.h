@@ -99,6 +99,15 @@ FASTCONV_INLINE void store_lanes(T* p, Vec a, int64_t n) {
   else store(p, a, n);
 }
 
+/// n lanes of memory, past the caches where the output outgrows them (core/cpu/epilogue.h).
+template <class T>
+FASTCONV_INLINE void write_lanes(T* p, Vec a, int64_t n, bool streamed) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (streamed) return stream(p, a);
+  }
+  store_lanes(p, a, n);
+}
+
 /// Not `e.empty()`, which where it is not inlined would be code of one instruction set in another's rows.
 FASTCONV_INLINE bool wants_epilogue(const Epilogue& e) {
   return e.scale || e.shift || e.residual || e.activation != Activation::kNone;

@@ -58,10 +58,10 @@ FASTCONV_INLINE void slide(int64_t count, const Column& column, const Done& done
     ((kTap >= kKept ? column(columns[kTap]) : void()), ...);
     Values total;
     total.take(columns[0]);
-    ((kTap == 0          ? void()
-      : kTap % 2 == 0    ? total.see(columns[kTap - (kTap > 0)], columns[kTap])
+    ((kTap == 0           ? void()
+      : kTap % 2 == 0     ? total.see(columns[kTap - (kTap > 0)], columns[kTap])
       : kTap == kTaps - 1 ? total.see(columns[kTap])
-                         : void()),
+                          : void()),
      ...);
     done(total);
   }
