@@ -183,7 +183,8 @@ def test_bad_arguments_of_one_alone() -> None:
     ):
         ours.sub_sample2d(x, torch.ones(2), torch.ones(3), 2)
     with pytest.raises(
-        TypeError, match=r"bias is torch.float16; it must be a tensor of torch.float32"
+        TypeError,
+        match=r"bias has dtype torch.float16; an input of torch.float32 needs a tensor of torch.float32",
     ):
         ours.sub_sample2d(x, torch.ones(3), torch.ones(3).half(), 2)
     with pytest.raises(ValueError, match="channels is 0"):

@@ -8,16 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from fastconv import _native
+from fastconv.functional.own_pool_of_torch import stochastic_pool2d_of_torch, sub_sample2d_of_torch
 from fastconv.functional.pool import avg_pool2d
 from fastconv.ops.own_pool import outputs, sample, sums_type
-from fastconv.ops.watch import FUNCTION, OP, SHORT, way_of
+from fastconv.ops.watch import FUNCTION, OP, SHORT, TORCH, way_of
 from fastconv.tensors import is_int
 
-__all__ = ["stochastic_pool2d", "sub_sample2d"]
+__all__ = ["check_windows", "stochastic_pool2d", "sub_sample2d"]
 
 Ints = int | Sequence[int]
+#: Of TorchScript's tracer, which `torch.export` is not.
+_is_tracing = torch._C._is_tracing
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -36,13 +40,29 @@ def _pair(name: str, value: Any, least: int) -> list[int]:
     return given * (2 // len(given))
 
 
-def _windows(
-    input: Any, kernel_size: Any, stride: Any, padding: Any
+def check_windows(
+    kernel_size: Any, stride: Any = None, padding: Any = 0
 ) -> tuple[list[int], list[int], list[int]]:
-    """Window, stride and padding of both axes, which fit the input [N, C, H, W] or [C, H, W].
+    """Window, stride and padding of both axes.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not.
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    window = _pair("kernel_size", kernel_size, 1)
+    steps = window if stride is None else _pair("stride", stride, 1)
+    pads = _pair("padding", padding, 0)
+    if any(2 * pad > taps for taps, pad in zip(window, pads, strict=True)):
+        raise ValueError(
+            f"padding is {padding!r}; it must be at most half of kernel_size {kernel_size!r}"
+        )
+    return window, steps, pads
+
+
+def _windows(
+    input: Any, kernel_size: Any, stride: Any, padding: Any, traced: bool
+) -> tuple[list[int], list[int], list[int]]:
+    """As `check_windows`, for the input [N, C, H, W] or [C, H, W]. The extents of an
+    input that is traced are not looked at: torch's functions check them.
     """
     if not isinstance(input, Tensor):
         raise TypeError(f"input is a {type(input).__name__}; it must be a tensor")
@@ -52,14 +72,10 @@ def _windows(
         raise ValueError(
             f"input has sizes {tuple(input.shape)}; it must be [N, C, H, W] or [C, H, W]"
         )
-    window = _pair("kernel_size", kernel_size, 1)
-    steps = window if stride is None else _pair("stride", stride, 1)
-    pads = _pair("padding", padding, 0)
+    window, steps, pads = check_windows(kernel_size, stride, padding)
+    if traced:
+        return window, steps, pads
     for n, taps, pad in zip(input.shape[-2:], window, pads, strict=True):
-        if 2 * pad > taps:
-            raise ValueError(
-                f"padding is {padding!r}; it must be at most half of kernel_size {kernel_size!r}"
-            )
         if n < 1 or taps > n + 2 * pad:
             raise ValueError(
                 f"kernel_size is {kernel_size!r}; input with sizes {tuple(input.shape)} is smaller"
@@ -109,9 +125,21 @@ def stochastic_pool2d(
         ValueError, TypeError: naming the argument that does not fit, and an input's value below 0, NaN
         or infinite.
     """
-    window, steps, pads = _windows(input, kernel_size, stride, padding)
     way = way_of(input, input)
-    if way == SHORT:
+    if way == TORCH and has_torch_function((input,)):
+        y: Tensor = handle_torch_function(
+            stochastic_pool2d, (input,), input, kernel_size, stride, padding, training, generator
+        )
+        return y
+    traced = way == TORCH and _is_tracing()
+    window, steps, pads = _windows(input, kernel_size, stride, padding, traced)
+    if not isinstance(training, bool):
+        raise TypeError(f"training is {training!r}; it must be True or False")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator is {generator!r}; it must be a torch.Generator or None")
+    if traced and generator is None:
+        return stochastic_pool2d_of_torch(input, window, steps, pads, training)
+    if way == SHORT and not input.is_meta:
         _check_activations(input)
     if input.dim() == 3:
         return stochastic_pool2d(
@@ -123,18 +151,33 @@ def stochastic_pool2d(
         return _expectation(x, window, steps, pads).to(input.dtype)
     sizes = outputs(x.shape, window, steps, pads)
     # Of a generator, be it None, torch.compile takes no sizes that are not known yet.
-    given = {} if generator is None else {"generator": generator}
+    given: dict[str, Any] = {} if generator is None else {"generator": generator}
     uniform = torch.rand(sizes, device=x.device, dtype=x.dtype, **given)
     byte = math.prod(window) <= 255 and _native.serves(x)
     drawn = (x, uniform, window, steps, pads, "u8" if byte else "i64")
-    y = torch.ops.fastconv.stochastic_pool(*drawn)[0] if way == OP else sample(*drawn)
-    return y.to(input.dtype)
+    sampled = torch.ops.fastconv.stochastic_pool(*drawn)[0] if way == OP else sample(*drawn)
+    return sampled.to(input.dtype)
 
 
 def _expectation(x: Tensor, window: list[int], stride: list[int], padding: list[int]) -> Tensor:
     sums, squares = (avg_pool2d(t, window, stride, padding, divisor_override=1) for t in (x, x * x))
     nothing = sums == 0
     return torch.where(nothing, 0.0, squares / torch.where(nothing, 1.0, sums))
+
+
+def _check_channels(name: str, t: Any, input: Tensor, traced: bool) -> None:
+    """Raises TypeError, ValueError for what is not one number a channel of the input."""
+    kinds = dict.fromkeys((input.dtype, sums_type(input.dtype)))
+    needed = f"an input of {input.dtype} needs a tensor of {' or '.join(map(str, kinds))}"
+    if not isinstance(t, Tensor):
+        raise TypeError(f"{name} is {t!r}; {needed}")
+    if t.dtype not in kinds:
+        raise TypeError(f"{name} has dtype {t.dtype}; {needed}")
+    if not traced and tuple(t.shape) != (input.shape[-3],):
+        raise ValueError(
+            f"{name} has sizes {tuple(t.shape)}; an input with sizes {tuple(input.shape)} needs "
+            f"{(input.shape[-3],)}"
+        )
 
 
 def sub_sample2d(
@@ -159,23 +202,24 @@ def sub_sample2d(
     Raises:
         ValueError, TypeError: naming the argument that does not fit.
     """
-    window, steps, _ = _windows(input, kernel_size, stride, 0)
-    wide = sums_type(input.dtype)
+    way = way_of(input, weight, bias)
+    if way == TORCH and has_torch_function((input, weight, bias)):
+        y: Tensor = handle_torch_function(
+            sub_sample2d, (input, weight, bias), input, weight, bias, kernel_size, stride
+        )
+        return y
+    traced = way == TORCH and _is_tracing()
+    window, steps, _ = _windows(input, kernel_size, stride, 0, traced)
     for name, t in (("weight", weight), ("bias", bias)):
-        if not isinstance(t, Tensor) or t.dtype not in (input.dtype, wide):
-            kind = t.dtype if isinstance(t, Tensor) else type(t).__name__
-            raise TypeError(f"{name} is {kind}; it must be a tensor of {input.dtype} or {wide}")
-        if tuple(t.shape) != (input.shape[-3],):
-            raise ValueError(
-                f"{name} has sizes {tuple(t.shape)}; an input with sizes {tuple(input.shape)} needs "
-                f"{(input.shape[-3],)}"
-            )
+        _check_channels(name, t, input, traced)
+    if traced:
+        return sub_sample2d_of_torch(input, weight, bias, window, steps)
     if input.dim() == 3:
         return sub_sample2d(input.unsqueeze(0), weight, bias, window, steps).squeeze(0)
-    way = way_of(input, weight, bias)
     if way in (OP, SHORT) and input.layout == torch.strided:
+        wide = sums_type(input.dtype)
         scale, shift = (t.to(wide).contiguous() for t in (weight, bias))
-        y: Tensor = torch.ops.fastconv.sub_sample(input, scale, shift, window, steps)
+        y = torch.ops.fastconv.sub_sample(input, scale, shift, window, steps)
         return y
     of: Any = avg_pool2d if way == FUNCTION else torch.nn.functional.avg_pool2d
     sums = of(input, window, steps, divisor_override=1)

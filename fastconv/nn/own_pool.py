@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch._jit_internal import is_scripting
 
 from fastconv import functional
+from fastconv.functional.own_pool import check_windows
+from fastconv.functional.own_pool_of_torch import stochastic_pool2d_of_torch, sub_sample2d_of_torch
+from fastconv.nn.leaf import Leaf
 
 __all__ = ["StochasticPool2d", "SubSample2d"]
 
 Ints = int | tuple[int, ...]
 
 
-class StochasticPool2d(torch.nn.Module):
+class StochasticPool2d(Leaf, torch.nn.Module):
     """Stochastic pooling (Zeiler and Fergus 2013, arXiv:1301.3557): `fastconv.functional.stochastic_pool2d`.
 
     In training mode a draw from each window by torch's generator, in `eval()` the expectation.
-    Activations must be at least 0: place a ReLU before it.
+    Activations must be at least 0: place a ReLU before it. What `torch.jit` saved of a layer that
+    trains is loaded where fastconv is imported: it calls `torch.ops.fastconv`.
 
     Args:
         kernel_size, stride, padding: as of `torch.nn.MaxPool2d`.
+
+    Raises:
+        ValueError, TypeError: naming the argument that does not fit.
     """
 
     def __init__(self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0) -> None:
         super().__init__()
+        check_windows(kernel_size, stride, padding)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] or [C, H, W] to [N, C, P, Q] or [C, P, Q]."""
-        return functional.stochastic_pool2d(
-            input, self.kernel_size, self.stride, self.padding, self.training
-        )
+        if is_scripting():
+            return stochastic_pool2d_of_torch(
+                input, self.kernel_size, self.stride, self.padding, self.training
+            )
+        else:
+            return functional.stochastic_pool2d(
+                input, self.kernel_size, self.stride, self.padding, self.training
+            )
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class SubSample2d(torch.nn.Module):
+class SubSample2d(Leaf, torch.nn.Module):
     """LeNet's trainable sub-sampling (LeCun et al. 1998): `fastconv.functional.sub_sample2d`.
 
     A window's sum times a weight plus a bias, both of its channel. They begin as a mean: weights of
@@ -49,7 +65,7 @@ class SubSample2d(torch.nn.Module):
         kernel_size, stride: as of `torch.nn.AvgPool2d`.
 
     Raises:
-        ValueError: for channels below 1.
+        ValueError, TypeError: naming the argument that does not fit.
     """
 
     def __init__(
@@ -63,6 +79,7 @@ class SubSample2d(torch.nn.Module):
         super().__init__()
         if not isinstance(channels, int) or channels < 1:
             raise ValueError(f"channels is {channels!r}; it must be an integer of at least 1")
+        check_windows(kernel_size, stride)
         self.channels = channels
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
@@ -72,14 +89,20 @@ class SubSample2d(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         """A mean."""
-        size = self.kernel_size
-        height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
-        torch.nn.init.constant_(self.weight, 1 / (height * width))
+        window, _, _ = check_windows(self.kernel_size)
+        torch.nn.init.constant_(self.weight, 1 / math.prod(window))
         torch.nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] or [C, H, W] to [N, C, P, Q] or [C, P, Q]."""
-        return functional.sub_sample2d(input, self.weight, self.bias, self.kernel_size, self.stride)
+        if is_scripting():
+            return sub_sample2d_of_torch(
+                input, self.weight, self.bias, self.kernel_size, self.stride
+            )
+        else:
+            return functional.sub_sample2d(
+                input, self.weight, self.bias, self.kernel_size, self.stride
+            )
 
     def extra_repr(self) -> str:
         return f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}"
