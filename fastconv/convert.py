@@ -16,7 +16,10 @@ __all__ = ["Report", "convert", "freeze", "revert", "unfreeze"]
 
 #: Ours for each of torch's, of every family.
 _OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
-    theirs: ours for family in nn.FAMILIES.values() for theirs, ours in family.OURS.items()
+    theirs: ours
+    for files in nn.FAMILIES.values()
+    for file in files
+    for theirs, ours in file.OURS.items()
 }
 _KNOWN: tuple[type[torch.nn.Module], ...] = tuple(_OURS)
 _TORCHS = {ours: theirs for theirs, ours in _OURS.items()}

@@ -35,7 +35,10 @@ class Layer:
     @property
     def why(self) -> str:
         if self.problem is None:
-            return "complex and integer tensors stay with torch"
+            return (
+                "complex and integer tensors stay with torch; images without a batch axis and norms of "
+                "windows are not explained"
+            )
         if self.kernel is None:
             return "no kernel is known to beat torch's here"
         return (
@@ -47,15 +50,35 @@ class Layer:
 
 class Explanation(tuple[Layer, ...]):
     """The layers in the order of their calls. As text: a line each, and the reasons of the rows
-    passed over.
+    passed over; those that hold for every problem, the machine's, once at the end.
     """
 
     def __str__(self) -> str:
+        if not self:
+            return (
+                "no layer is one that fastconv computes: convolutions, pools and unpools of torch.nn "
+                "and fastconv.nn"
+            )
+        machines = {
+            row.name: row.reason
+            for device in registry.DEVICES
+            for row in registry.kernels(device=device)
+        }
+        absent: dict[str, set[str]] = {}
         lines = []
         for layer in self:
             lines.append(f"{layer.name or 'model'}: {layer.problem or '-'}")
             lines.append(f"  runs {layer.kernel or 'torch'}: {layer.why}")
-            lines += [f"    not {kernel}: {reason}" for kernel, reason in layer.others]
+            for kernel, reason in layer.others:
+                if machines.get(kernel) == reason:
+                    absent.setdefault(reason, set()).add(kernel)
+                else:
+                    lines.append(f"    not {kernel}: {reason}")
+        for reason, kernels in absent.items():
+            lines.append(
+                f"not on this machine, {len(kernels)} of the kernels before those that ran "
+                f"(fastconv.info(rows=True) lists them): {reason}"
+            )
         return "\n".join(lines)
 
 
@@ -81,8 +104,7 @@ def _explain_layer(
 def _watch(model: nn.Module, level: str, found: list[Layer]) -> None:
     """Has every layer of the families tell what it ran."""
 
-    def watch(name: str, module: nn.Module, family: str) -> None:
-        kind = FAMILIES[family]
+    def watch(name: str, module: nn.Module, family: str, kind: Any) -> None:
         direction: str = kind.direction_of(module)
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -98,10 +120,10 @@ def _watch(model: nn.Module, level: str, found: list[Layer]) -> None:
         module.register_forward_hook(after, prepend=True, with_kwargs=True)
 
     for name, module in model.named_modules():
-        for family, kind in FAMILIES.items():
-            layers: tuple[type[nn.Module], ...] = tuple(kind.OURS)
-            if isinstance(module, layers):
-                watch(name, module, family)
+        for family, kinds in FAMILIES.items():
+            for kind in kinds:
+                if isinstance(module, kind.LAYERS):
+                    watch(name, module, family, kind)
 
 
 def _twin(tensor: torch.Tensor, twins: dict[int, torch.Tensor]) -> torch.Tensor:

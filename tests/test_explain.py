@@ -12,7 +12,7 @@ import torch
 
 import fastconv
 from fastconv import registry
-from fastconv.explain import explain
+from fastconv.explain import Explanation, Layer, explain
 
 
 def test_problems() -> None:
@@ -170,3 +170,35 @@ def test_as_users_run_it() -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:]
+
+
+def test_pools_that_torch_has_not() -> None:
+    model = torch.nn.Sequential(
+        torch.nn.ReLU(), fastconv.nn.StochasticPool2d(2), fastconv.nn.SubSample2d(4)
+    )
+    x = torch.randn(1, 4, 8, 12)
+    sample, sums = explain(model, x)
+    assert str(sample.problem) == "n1_c4_h8w12_r2s2_st2_pd0_sto_u8_nchw"
+    assert str(sums.problem) == "n1_c4_h4w6_r2s2_st2_pd0_avg_div1_nchw"
+    for layer in (sample, sums):
+        assert layer.kernel is not None and layer.kernel.startswith("pool_fprop_")
+    assert str(explain(model.eval(), x)[0].problem) == "n1_c4_h8w12_r2s2_st2_pd0_avg_div1_nchw"
+    assert [layer.problem for layer in explain(model, x[0])] == [None, None]
+    assert fastconv.convert(model).swapped == []
+
+
+def test_a_model_without_layers_that_are_known() -> None:
+    assert str(explain(torch.nn.ReLU(), torch.randn(2))).startswith("no layer is one that fastconv")
+
+
+def test_the_machines_reasons_are_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernels(*_: object, **__: object) -> list[registry.Kernel]:
+        return [
+            registry.Kernel("a", "t", "fprop", "exact", "x", "no such machine", "no such machine")
+        ]
+
+    monkeypatch.setattr(registry, "kernels", kernels)
+    layers = [Layer(name, None, "c", (("a", "no such machine"), ("b", "slow"))) for name in "xy"]
+    text = str(Explanation(layers))
+    assert text.count("no such machine") == 1 and text.count("not b: slow") == 2
+    assert text.splitlines()[-1].startswith("not on this machine, 1 of the kernels")

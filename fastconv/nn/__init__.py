@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastconv.nn import conv, pool, unpool
+from fastconv.nn import conv, own_pool, pool, unpool
 from fastconv.nn.conv import (
     Conv1d,
     Conv2d,
@@ -60,6 +60,10 @@ __all__ = [
     "SubSample2d",
 ]
 
-#: A file for each family that has layers: `OURS`, torch's class to ours, and what `fastconv.explain`
-#: asks of a module, `direction_of` and `problem_of`.
-FAMILIES: dict[str, Any] = {"conv": conv, "pool": pool, "unpool": unpool}
+#: The files of each family that has layers: `OURS`, torch's class to ours, and what `fastconv.explain`
+#: asks: `LAYERS`, the classes that it knows, and of a module `direction_of` and `problem_of`.
+FAMILIES: dict[str, tuple[Any, ...]] = {
+    "conv": (conv,),
+    "pool": (pool, own_pool),
+    "unpool": (unpool,),
+}

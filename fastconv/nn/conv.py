@@ -24,6 +24,8 @@ from fastconv.nn.conv_problem import problem_of as problem_of
 from fastconv.nn.leaf import pass_for_torchs
 
 __all__ = [
+    "LAYERS",
+    "OURS",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -265,3 +267,4 @@ OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
     torch.nn.ConvTranspose2d: ConvTranspose2d,
     torch.nn.ConvTranspose3d: ConvTranspose3d,
 }
+LAYERS = tuple(OURS)

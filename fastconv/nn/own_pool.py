@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._jit_internal import is_scripting
 
 from fastconv import functional
+from fastconv.families.pool import PoolProblem
 from fastconv.functional.own_pool import check_windows
 from fastconv.functional.own_pool_of_torch import stochastic_pool2d_of_torch, sub_sample2d_of_torch
 from fastconv.nn.leaf import Leaf
+from fastconv.nn.pool import direction_of as direction_of
+from fastconv.nn.pool import record, windows_of
+from fastconv.ops.own_pool import sums_type
+from fastconv.tensors import DTYPES
 
-__all__ = ["StochasticPool2d", "SubSample2d"]
+__all__ = ["LAYERS", "OURS", "StochasticPool2d", "SubSample2d", "direction_of", "problem_of"]
 
 Ints = int | tuple[int, ...]
 
@@ -106,3 +112,27 @@ class SubSample2d(Leaf, torch.nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+#: None of torch's is one of these.
+OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {}
+LAYERS = (StochasticPool2d, SubSample2d)
+
+
+def problem_of(layer: Any, x: Tensor, y: Tensor) -> PoolProblem | None:
+    """The problem of a layer called with ``x`` [N, C, H, W], giving ``y``; None for an image without a batch.
+
+    A sub-sampling is a sum, weighted and shifted as it is stored; an expectation is two sums.
+    """
+    if x.dim() != 4:
+        return None
+    values: dict[str, Any] = windows_of(layer, 2)
+    stochastic = isinstance(layer, StochasticPool2d)
+    if stochastic:
+        values["dtype"] = DTYPES[sums_type(x.dtype)]
+    if stochastic and layer.training:
+        taps = values["R"] * values["S"]
+        values |= {"mode": "sto", "index": "u8" if taps <= 255 else "i64"}
+    else:
+        values |= {"mode": "avg", "divisor": 1}
+    return record(x, y, True, values)

@@ -13,7 +13,15 @@ from fastconv.nn.leaf import Leaf
 from fastconv.ops.layout import strides_like_channels_last
 from fastconv.tensors import DTYPES, layout_of
 
-__all__ = ["OURS", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "direction_of", "problem_of"]
+__all__ = [
+    "LAYERS",
+    "OURS",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "direction_of",
+    "problem_of",
+]
 
 
 class MaxUnpool1d(Leaf, torch.nn.MaxUnpool1d):
@@ -55,6 +63,7 @@ OURS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
     torch.nn.MaxUnpool2d: MaxUnpool2d,
     torch.nn.MaxUnpool3d: MaxUnpool3d,
 }
+LAYERS = tuple(OURS)
 
 
 def direction_of(layer: Any) -> str:
