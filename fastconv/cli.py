@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastconv._version import version
+
 if TYPE_CHECKING:
     from fastconv.problem import Direction
 
@@ -35,8 +37,9 @@ def _cores() -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     top = argparse.ArgumentParser(
-        "fastconv", description="Hand-written convolution kernels for PyTorch."
+        "fastconv", description="Hand-written convolution and pooling kernels for PyTorch."
     )
+    top.add_argument("--version", action="version", version=f"fastconv {version()}")
     commands = top.add_subparsers(dest="command", required=True)
     info = commands.add_parser("info", help="versions, this machine, and what of fastconv it runs")
     info.add_argument("--rows", action="store_true",
@@ -187,11 +190,17 @@ def _demo(options: argparse.Namespace) -> int:
     return 0 if result.agrees else 1
 
 
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} holds no JSON: {error}") from None
+
+
 def _summary(options: argparse.Namespace) -> int:
     from fastconv.bench import summary
 
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in options.files]
-    print(summary.lines(results))
+    print(summary.lines({str(file): _read(file) for file in options.files}))
     return 0
 
 

@@ -40,8 +40,9 @@ def _find(name: str) -> tuple[int, int]:
             raise RuntimeError(
                 f"fastconv.use({name!r}): there are no native kernels: {_native.why_not}"
             )
-        near = difflib.get_close_matches(name, names, 3, 0.5) or names
-        raise ValueError(f"no kernel is named {name!r}; the nearest are: {', '.join(near)}")
+        near = difflib.get_close_matches(name, names, 3, 0.5)
+        hint = f"the nearest are: {', '.join(near)}" if near else "fastconv.kernels() lists them"
+        raise ValueError(f"no kernel is named {name!r}; {hint}")
     return own.value, index
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 from fastconv.words import ELEMENT_SIZE, LAYOUTS
@@ -118,6 +119,7 @@ class Problem:
     # What the table says, gathered once.
     _keys: ClassVar[dict[str, str | Steps]]
     _words: ClassVar[dict[str, Mapping[str, str | bool]]]
+    _integers: ClassVar[tuple[str, ...]]
     _bounds: ClassVar[tuple[tuple[str, int], ...]]
     _choices: ClassVar[tuple[tuple[str, tuple[str | bool, ...]], ...]]
     _resting: ClassVar[tuple[tuple[str, int], ...]]
@@ -134,6 +136,7 @@ class Problem:
 
     def __init_subclass__(cls) -> None:
         cls._keys, cls._words = _keys(cls.PARTS), _words(cls.PARTS)
+        cls._integers = tuple(name for name, kind in cls.__annotations__.items() if kind == "int")
         cls._bounds = tuple(bound for part in cls.PARTS for bound in _least(part))
         cls._choices = _choices(cls._words)
         cls._resting = _resting(cls.PARTS)
@@ -151,7 +154,11 @@ class Problem:
         return output_extent(getattr(self, extent), getattr(self, taps), stride, pad, dilation)
 
     def check(self) -> None:
-        """Raises ValueError naming the field that cannot be what it is."""
+        """Raises ValueError, TypeError naming the field that cannot be what it is."""
+        for name in self._integers:
+            value = getattr(self, name)
+            if type(value) is not int and not isinstance(value, Integral):
+                raise TypeError(f"{name} is {value!r}; it must be an integer")
         for name, least in self._bounds:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")

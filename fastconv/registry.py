@@ -95,7 +95,8 @@ def kernels(
     none.
 
     Args:
-        problem: a ``ConvProblem``, another family's problem, or its text.
+        problem: a ``ConvProblem``, another family's problem, or its text, where fields that are not
+            written have the record's defaults: ``"k3"`` is 1x1 to 3 channels.
         direction: ``"fprop"``, ``"dgrad"`` or ``"wgrad"``; None lists all.
         precision: how far ``auto`` may go, see ``fastconv.precision``.
         device: ``"cpu"`` or ``"cuda"``: the current GPU, whose rows are listed on every machine,

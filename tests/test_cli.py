@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fastconv import _files, cli, registry
+from fastconv._version import version
 
 
 def test_info_fits_a_screen(
@@ -86,6 +87,21 @@ def test_usage(words: list[str]) -> None:
     assert caught.value.code == 2
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"fastconv {version()}\n"
+
+
+def test_an_unknown_network_is_named_before_anything_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["bench", "--networks", "resnet18,foo", "--peers", "none"]) == 2
+    said = capsys.readouterr()
+    assert said.err == "fastconv bench: network is 'foo'; it must be one of resnet18\n"
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "--list"]) == 0
     assert "resnet18" in capsys.readouterr().out
@@ -133,7 +149,12 @@ def test_demo_and_summary(
     assert "1.50x torch's best (torch contiguous), 0.90x the best of all (openvino)" in out
     assert "next: " in out
     assert len(out.splitlines()) <= 10
+    capsys.readouterr()
     assert cli.main(["summary", str(files[3])]) == 2
+    assert f"{files[3]} holds no result" in capsys.readouterr().err
+    files[3].write_text("a host", encoding="utf-8")
+    assert cli.main(["summary", str(files[3])]) == 2
+    assert f"{files[3]} holds no JSON" in capsys.readouterr().err
     assert cli.main(["summary", str(tmp_path / "none.json")]) == 2
 
 

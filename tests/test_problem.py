@@ -6,6 +6,7 @@ import dataclasses
 import math
 from importlib import resources
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -279,6 +280,13 @@ def test_fields_that_are_words_are_checked() -> None:
         PoolProblem(mode="median")
     with pytest.raises(ValueError, match="x_layout is 'chwn'; it must be one of nchw, nhwc"):
         ConvProblem(x_layout="chwn")
+
+
+def test_fields_that_are_integers_are_checked() -> None:
+    for record, field in ((ConvProblem, "R"), (ConvProblem, "pad_h"), (PoolProblem, "divisor")):
+        with pytest.raises(TypeError, match=f"{field} is '3'; it must be an integer"):
+            record(**{field: "3"})
+    assert ConvProblem(C=np.int64(3)) == ConvProblem(C=3)
 
 
 def test_a_problem_is_a_value() -> None:

@@ -151,6 +151,10 @@ def test_what_is_no_name_is_named(name: Any) -> None:
             call()
     with pytest.raises(ValueError, match="no kernel is named"):
         fastconv.use("conv_fprop_ref\0x").__enter__()
+    with pytest.raises(ValueError, match=r"named 'nonsense'; fastconv.kernels\(\) lists them$"):
+        fastconv.use("nonsense").__enter__()
+    with pytest.raises(ValueError, match="the nearest are: conv_fprop_ref"):
+        fastconv.use("conv_fprop_reff").__enter__()
 
 
 def test_the_family_is_found_from_the_problem() -> None:

@@ -82,14 +82,19 @@ class Network:
         return model.to(memory_format=torch.channels_last), x
 
 
+def check(name: str) -> None:
+    """Raises ValueError for a name that is none."""
+    if name not in names():
+        raise ValueError(f"network is {name!r}; it must be one of {', '.join(names())}")
+
+
 def network(name: str, batch: int) -> Network:
     """A network with seeded weights and a seeded image of 224 x 224.
 
     Raises:
         ValueError: for a name that is none.
     """
-    if name not in names():
-        raise ValueError(f"network is {name!r}; it must be one of {', '.join(names())}")
+    check(name)
     x = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     model: torch.nn.Module = getattr(models, name)(seed=0)
     settle(model, x[:1])
@@ -213,6 +218,8 @@ def run(
         ValueError: for a name that is no network's or no engine's.
         WrongAnswerError: where a way of ours gives a wrong answer.
     """
+    for name in networks:
+        check(name)
     engines = peers.take_part(wanted)
     present = [name for name, reason in engines.items() if reason is None]
     torch.set_num_threads(threads)

@@ -38,18 +38,20 @@ def _layers(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def lines(results: list[dict[str, Any]]) -> str:
+def lines(results: dict[str, Any]) -> str:
     """What each result comes to, and where to go from there.
 
     Args:
         results: what ``fastconv bench``, with ``--networks`` or without, and ``fastconv demo``
-            wrote.
+            wrote, by the name of the file that holds it.
 
     Raises:
-        ValueError: for what is none of these.
+        ValueError: naming the file that holds none of these.
     """
     found = []
-    for result in results:
+    for file, result in results.items():
+        if not isinstance(result, dict):
+            result = {}
         if "milliseconds" in result:
             found += _demo(result)
         elif "networks" in result:
@@ -57,5 +59,5 @@ def lines(results: list[dict[str, Any]]) -> str:
         elif "rows" in result and "machine" in result:
             found += _layers(result)
         else:
-            raise ValueError("a file holds no result of `fastconv bench` or `fastconv demo`")
+            raise ValueError(f"{file} holds no result of `fastconv bench` or `fastconv demo`")
     return "\n".join([*found, *_NEXT])
