@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -284,6 +285,15 @@ def test_compiled_and_exported() -> None:
     assert "max_pool2d" in str(traced.inlined_graph)
     assert_close(torch.jit.script(model)(x), want)
     assert [n.op for n in torch.fx.symbolic_trace(model).graph.nodes].count("call_module") == 4
+
+
+def test_compiling_warns_of_nothing() -> None:
+    torch.compiler.reset()
+    x = torch.randn(1, 4, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled = torch.compile(fastconv.nn.MaxPool2d(2), backend="aot_eager", fullgraph=True)
+        assert_close(compiled(x), F.max_pool2d(x, 2))
 
 
 def test_compiled_with_gradients() -> None:

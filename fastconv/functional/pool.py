@@ -43,6 +43,7 @@ F: Any = torch.nn.functional
 Ints = int | Sequence[int]
 #: What rows on vectors take: of others torch's kernels compute, whose indices are of eight bytes.
 _VECTORS = (torch.float32, torch.bfloat16, torch.float16)
+_is_dynamo_compiling = torch.compiler.is_dynamo_compiling
 
 
 def _listed(value: Any, axes: int) -> list[Any]:
@@ -124,8 +125,13 @@ def _windows(axes: int, stride: Any, *lists: Any) -> list[list[Any]]:
     """Window, stride, padding and so on of two axes or three; the axis before a single one is a
     window of one element. Nobody may change the lists.
     """
-    # True is no number to torch, and equals one: what is no plain one is listed anew.
-    if all(type(each) is int for each in lists) and (stride is None or type(stride) is int):
+    # True is no number to torch, and equals one: what is no plain one is listed anew; and so is what
+    # dynamo sees, which warns of caches.
+    if (
+        not _is_dynamo_compiling()
+        and all(type(each) is int for each in lists)
+        and (stride is None or type(stride) is int)
+    ):
         return _windows_of_ints(axes, stride, lists)
     return _new_windows(axes, stride, lists)
 
