@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+import fastconv
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,6 +38,19 @@ def test_readme_can_be_read() -> None:
     assert [line for line in lines if len(line) > 130] == []
     tables = sum(line.startswith("| ---") or line.startswith("|---") for line in lines)
     assert tables == 1, "README shows one table; the others stand in docs/figures.md"
+
+
+def test_readme_runs() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"model": torch.nn.Conv2d(64, 64, 3), "weight": torch.randn(64, 64, 3, 3),
+             "x": torch.randn(1, 64, 8, 8)}  # fmt: skip
+    try:
+        for snippet in snippets:
+            exec(compile(snippet, "README.md", "exec"), names)
+    finally:
+        fastconv.disable()
+    assert len(snippets) == 2 and names["back"].shape == names["x"].shape
 
 
 def test_a_new_result_is_a_column_and_a_section(
