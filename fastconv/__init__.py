@@ -1,7 +1,8 @@
-"""Convolution networks for PyTorch on kernels written by hand.
+"""Convolutions, pools and unpools for PyTorch on kernels written by hand.
 
-`fastconv.enable()` puts them under torch's own convolutions; `fastconv.functional`, `fastconv.nn`
-and `fastconv.convert(model)` call them explicitly. `fastconv.info()` says what this machine runs.
+`fastconv.enable()` puts them under torch's own; `fastconv.functional`, `fastconv.nn` and
+`fastconv.convert(model)` call them explicitly. `fastconv.explain(model, x)` says which kernel runs
+each layer, `fastconv.info()` what this machine runs.
 """
 
 import warnings

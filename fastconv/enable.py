@@ -29,14 +29,14 @@ __all__ = ["can_enable", "disable", "enable", "enabled", "is_enabled"]
 
 
 def can_enable() -> bool:
-    """Whether there is any kernel to put under torch's convolutions."""
+    """Whether there is any kernel to put under torch's convolutions and pools."""
     return _native.lib is not None or bool(_triton.device_types())
 
 
 def _install() -> bool:
     if not can_enable():
         warnings.warn(
-            "fastconv: convolutions stay on torch's kernels, for want of the native library: "
+            "fastconv: convolutions and pools stay on torch's kernels, for want of the native library: "
             f"{_native.why_not}; and of Triton's kernels: {_triton.why_not()}",
             stacklevel=3,
         )
@@ -49,8 +49,13 @@ def _install() -> bool:
 
 
 def enable() -> None:
-    """Puts fastconv's kernels under every convolution of the process, on the CPU, and on CUDA
-    where they were built.
+    """Puts fastconv's kernels under every convolution, pool and unpool of the process, on the CPU, and
+    on CUDA where they were built.
+
+    torch's own kernel keeps a problem for which no kernel here is known to win, such as the gradient
+    of a maximum of contiguous images, and whatever torch takes and no kernel here does: integers,
+    for example. `fastconv.explain(model, x)` tells what runs, and the `auto_reason` of each of
+    `fastconv.kernels(problem)` why.
 
     Without CUDA kernels, CUDA tensors are offered to Triton's. Warns and changes nothing where the
     native library is missing and Triton's kernels do not run either.
@@ -66,7 +71,7 @@ def disable() -> None:
 
 
 def is_enabled() -> bool:
-    """Whether a convolution called by this thread now would be offered to fastconv's kernels."""
+    """Whether a convolution or a pool called by this thread now would be offered to fastconv's kernels."""
     return bool(_native.state.fastconv_get_enabled())
 
 

@@ -68,10 +68,20 @@ def use(*names: str) -> Iterator[None]:
 
 
 def last_kernel(direction: str, family: str = "conv") -> str | None:
-    """The kernel that this thread's last call of "fprop", "dgrad" or "wgrad" ran on.
+    """The kernel that this thread's last call of a family in a direction ran on; None where it ran on
+    torch's, or where there was no call yet::
 
-    None where it ran on torch's, or where there was no call yet. Raises ValueError for a direction
-    that the family does not have.
+        fastconv.last_kernel("fprop")  # of a convolution
+        fastconv.last_kernel("dgrad", "pool")  # of a pool's gradient
+
+    Args:
+        direction: "fprop" (forward), "dgrad" (gradient of the input) or, of convolutions alone, "wgrad"
+            (gradient of the weight). Of a transposed convolution "dgrad" is the forward call.
+        family: "conv", "pool" or "unpool".
+
+    Raises:
+        ValueError: for a direction that the family does not have, and for an unknown family.
+        TypeError: for what is no name.
     """
     name = _native.state.fastconv_last_kernel(slot(family, direction))
     return None if name is None else str(name.decode())
@@ -112,7 +122,11 @@ def precision(level: str) -> Iterator[None]:
 
 
 def set_precision(level: str) -> None:
-    """The same for the whole process."""
+    """How far the convolutions of every thread of the process may go from the plain sums, from now on: the
+    levels of `fastconv.precision`, whose scopes count before this where they are open.
+
+    Raises ValueError for other words.
+    """
     _native.state.fastconv_set_precision(_level(level))
 
 

@@ -350,3 +350,11 @@ def test_fallback_error_reaches_no_native_kernel() -> None:
         x, w, b, kwargs = operands(form, torch.float64, requires_grad=True)
         with enabled():
             assert not runs_natively(lambda: F.conv2d(x, w, b, **kwargs).sum().backward())  # noqa: B023
+
+
+def test_what_it_says_of_itself() -> None:
+    """Pools too, and what stays with torch."""
+    for told in (fastconv, fastconv.enable, fastconv.is_enabled):
+        assert "pool" in str(told.__doc__)
+    assert "auto_reason" in str(fastconv.enable.__doc__)
+    assert 'last_kernel("dgrad", "pool")' in str(fastconv.last_kernel.__doc__)
