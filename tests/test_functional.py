@@ -256,3 +256,12 @@ def test_what_is_torchs_stays_torchs() -> None:
         assert str(raised.value) == str(error)
     else:
         assert ours.conv2d(x, x, other).dtype == want.dtype
+
+
+@pytest.mark.parametrize("name", fastconv.functional.__all__)
+def test_every_function_tells_shapes_dtypes_and_errors(name: str) -> None:
+    text = " ".join(str(getattr(fastconv.functional, name).__doc__).split())
+    shapes = text.partition("[N, ")[2]
+    assert "[N, " in shapes, "of the input and of the result"
+    assert "rrors: as `" in text or "Raises" in text
+    assert "types, errors" in text or "float32" in text

@@ -219,3 +219,9 @@ def test_compiled_after_it_packed(kind: str) -> None:
             assert_close(compiled(x), want)
             layer.train().eval()  # another cache, the same graph
             layer(x)
+
+
+@pytest.mark.parametrize("name", fastconv.nn.__all__)
+def test_every_layer_tells_its_shapes(name: str) -> None:
+    text = str(getattr(fastconv.nn, name).__doc__)
+    assert "tells shapes and dtypes" in text or "[N, C, P, Q]" in text

@@ -292,7 +292,9 @@ def conv1d(
     dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:
-    """As `torch.nn.functional.conv1d`: input [N, C, W] or [C, W], weight [K, C/groups, S]."""
+    """As `torch.nn.functional.conv1d`: input [N, C, W] or [C, W], weight [K, C/groups, S], bias [K]
+    -> [N, K, Q] or [K, Q]. Extents, dtypes, errors: as `conv2d`.
+    """
     return convolution(1, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -305,12 +307,14 @@ def conv2d(
     dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:
-    """As `torch.nn.functional.conv2d`: input [N, C, H, W] or [C, H, W], weight [K, C/groups, R, S].
+    """As `torch.nn.functional.conv2d`: input [N, C, H, W] or [C, H, W], weight [K, C/groups, R, S],
+    bias [K] -> [N, K, P, Q] or [K, P, Q], where P = floor((H + 2 * padding - dilation * (R - 1) -
+    1) / stride) + 1; Q likewise.
 
     Kernels exist for float32, float64, bfloat16 and float16, on the CPU and on CUDA; what else
-    torch takes, and where none of them is known to win, torch computes. Raises what torch raises for
-    arguments that do not fit, and RuntimeError with the kernel's reason where `fastconv.use` names one
-    that does not take the problem.
+    torch takes, and where none of them is known to win, torch computes. Raises what torch raises
+    for arguments that do not fit, and RuntimeError with the kernel's reason where `fastconv.use`
+    names one that does not take the problem.
     """
     return convolution(2, input, weight, bias, stride, padding, dilation, groups)
 
@@ -325,7 +329,7 @@ def conv3d(
     groups: int = 1,
 ) -> Tensor:
     """As `torch.nn.functional.conv3d`: input [N, C, D, H, W] or [C, D, H, W], weight [K, C/groups,
-    T, R, S].
+    T, R, S], bias [K] -> [N, K, Z, P, Q] or [K, Z, P, Q]. Extents, dtypes, errors: as `conv2d`.
     """
     return convolution(3, input, weight, bias, stride, padding, dilation, groups)
 
@@ -340,7 +344,9 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: Ints = 1,
 ) -> Tensor:
-    """As `torch.nn.functional.conv_transpose1d`: input [N, C, W] or [C, W], weight [C, K/groups, S]."""
+    """As `torch.nn.functional.conv_transpose1d`: input [N, C, W] or [C, W], weight [C, K/groups,
+    S], bias [K] -> [N, K, Q] or [K, Q]. Extents, dtypes, errors: as `conv_transpose2d`.
+    """
     return convolution(-1, input, weight, bias, stride, padding, dilation, groups, output_padding)
 
 
@@ -355,7 +361,8 @@ def conv_transpose2d(
     dilation: Ints = 1,
 ) -> Tensor:
     """As `torch.nn.functional.conv_transpose2d`: input [N, C, H, W] or [C, H, W], weight [C,
-    K/groups, R, S]. Kernels, errors: as `conv2d`.
+    K/groups, R, S], bias [K] -> [N, K, P, Q] or [K, P, Q], where P = (H - 1) * stride - 2 * padding
+    + dilation * (R - 1) + output_padding + 1; Q likewise. Dtypes, errors: as `conv2d`.
     """
     return convolution(-2, input, weight, bias, stride, padding, dilation, groups, output_padding)
 
@@ -371,6 +378,7 @@ def conv_transpose3d(
     dilation: Ints = 1,
 ) -> Tensor:
     """As `torch.nn.functional.conv_transpose3d`: input [N, C, D, H, W] or [C, D, H, W], weight [C,
-    K/groups, T, R, S]. Kernels, errors: as `conv2d`.
+    K/groups, T, R, S], bias [K] -> [N, K, Z, P, Q] or [K, Z, P, Q]. Extents, dtypes, errors: as
+    `conv_transpose2d`.
     """
     return convolution(-3, input, weight, bias, stride, padding, dilation, groups, output_padding)

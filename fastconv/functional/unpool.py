@@ -74,10 +74,9 @@ def max_unpool1d(
     padding: Ints = 0,
     output_size: Sequence[int] | None = None,
 ) -> Tensor:
-    """As `torch.nn.functional.max_unpool1d`: input and int64 indices [N, C, W] or [C, W].
-
-    Raises RuntimeError naming an index of `indices` that is outside the output, and what torch raises
-    for arguments that do not fit.
+    """As `torch.nn.functional.max_unpool1d`, each input put where its index says, between zeros:
+    input and int64 indices [N, C, W] or [C, W] -> [N, C, Q] or [C, Q]. Extents, dtypes, errors: as
+    `max_unpool2d`.
     """
     return _unpool(1, input, indices, kernel_size, stride, padding, output_size)
 
@@ -90,10 +89,13 @@ def max_unpool2d(
     padding: Ints = 0,
     output_size: Sequence[int] | None = None,
 ) -> Tensor:
-    """As `torch.nn.functional.max_unpool2d`: input and int64 indices [N, C, H, W] or [C, H, W].
+    """As `torch.nn.functional.max_unpool2d`, each input put where its index says, between zeros:
+    input and int64 indices [N, C, H, W] or [C, H, W] -> [N, C, P, Q] or [C, P, Q], where P is that
+    of `output_size`, else (H - 1) * stride - 2 * padding + kernel_size; Q likewise.
 
-    Raises RuntimeError naming an index of `indices` that is outside the output, and what torch raises
-    for arguments that do not fit.
+    Kernels exist for float32, float64, bfloat16 and float16; what else torch takes, torch computes.
+    Raises RuntimeError naming an index of `indices` that is outside the output, and what torch
+    raises for arguments that do not fit.
     """
     return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
 
@@ -106,9 +108,8 @@ def max_unpool3d(
     padding: Ints = 0,
     output_size: Sequence[int] | None = None,
 ) -> Tensor:
-    """As `torch.nn.functional.max_unpool3d`: input and int64 indices [N, C, D, H, W] or [C, D, H, W].
-
-    Raises RuntimeError naming an index of `indices` that is outside the output, and what torch raises
-    for arguments that do not fit.
+    """As `torch.nn.functional.max_unpool3d`, each input put where its index says, between zeros:
+    input and int64 indices [N, C, D, H, W] or [C, D, H, W] -> [N, C, Z, P, Q] or [C, Z, P, Q].
+    Extents, dtypes, errors: as `max_unpool2d`.
     """
     return _unpool(3, input, indices, kernel_size, stride, padding, output_size)

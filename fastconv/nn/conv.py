@@ -214,26 +214,32 @@ def _named(function: Any, name: str) -> Any:
 
 
 class Conv1d(_Plain, torch.nn.Conv1d):
-    """`torch.nn.Conv1d` on fastconv's kernels: same constructor, initialisation and `state_dict`."""
+    """`torch.nn.Conv1d` on fastconv's kernels: same constructor, initialisation and `state_dict`;
+    `fastconv.functional.conv1d` tells shapes and dtypes.
+    """
 
     _axes = 1
 
 
 class Conv2d(_Plain, torch.nn.Conv2d):
-    """`torch.nn.Conv2d` on fastconv's kernels: same constructor, initialisation and `state_dict`."""
+    """`torch.nn.Conv2d` on fastconv's kernels: same constructor, initialisation and `state_dict`;
+    `fastconv.functional.conv2d` tells shapes and dtypes.
+    """
 
     _axes = 2
 
 
 class Conv3d(_Plain, torch.nn.Conv3d):
-    """`torch.nn.Conv3d` on fastconv's kernels: same constructor, initialisation and `state_dict`."""
+    """`torch.nn.Conv3d` on fastconv's kernels: same constructor, initialisation and `state_dict`;
+    `fastconv.functional.conv3d` tells shapes and dtypes.
+    """
 
     _axes = 3
 
 
 class ConvTranspose1d(_Transposed, torch.nn.ConvTranspose1d):
     """`torch.nn.ConvTranspose1d` on fastconv's kernels: same constructor, initialisation,
-    `state_dict`.
+    `state_dict`; `fastconv.functional.conv_transpose1d` tells shapes and dtypes.
     """
 
     _axes = 1
@@ -242,7 +248,7 @@ class ConvTranspose1d(_Transposed, torch.nn.ConvTranspose1d):
 
 class ConvTranspose2d(_Transposed, torch.nn.ConvTranspose2d):
     """`torch.nn.ConvTranspose2d` on fastconv's kernels: same constructor, initialisation,
-    `state_dict`.
+    `state_dict`; `fastconv.functional.conv_transpose2d` tells shapes and dtypes.
     """
 
     _axes = 2
@@ -251,7 +257,7 @@ class ConvTranspose2d(_Transposed, torch.nn.ConvTranspose2d):
 
 class ConvTranspose3d(_Transposed, torch.nn.ConvTranspose3d):
     """`torch.nn.ConvTranspose3d` on fastconv's kernels: same constructor, initialisation,
-    `state_dict`.
+    `state_dict`; `fastconv.functional.conv_transpose3d` tells shapes and dtypes.
     """
 
     _axes = 3

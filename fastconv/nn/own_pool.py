@@ -27,7 +27,8 @@ Ints = int | tuple[int, ...]
 class StochasticPool2d(Leaf, torch.nn.Module):
     """Stochastic pooling (Zeiler and Fergus 2013, arXiv:1301.3557): `fastconv.functional.stochastic_pool2d`.
 
-    In training mode a draw from each window by torch's generator, in `eval()` the expectation.
+    In training mode a draw from each window by torch's generator, in `eval()` the expectation: input
+    [N, C, H, W] or [C, H, W] -> [N, C, P, Q] or [C, P, Q].
     Activations must be at least 0: place a ReLU before it. What `torch.jit` saved of a layer that
     trains is loaded where fastconv is imported: it calls `torch.ops.fastconv`.
 
@@ -63,7 +64,8 @@ class StochasticPool2d(Leaf, torch.nn.Module):
 class SubSample2d(Leaf, torch.nn.Module):
     """LeNet's trainable sub-sampling (LeCun et al. 1998): `fastconv.functional.sub_sample2d`.
 
-    A window's sum times a weight plus a bias, both of its channel. They begin as a mean: weights of
+    A window's sum times a weight plus a bias, both of its channel: input [N, C, H, W] or [C, H, W] ->
+    [N, C, P, Q] or [C, P, Q]. They begin as a mean: weights of
     one by the window's elements, biases of 0.
 
     Args:

@@ -44,7 +44,7 @@ F: Any = torch.nn.functional
 
 
 class AvgPool1d(Leaf, torch.nn.AvgPool1d):
-    """`torch.nn.AvgPool1d`: `fastconv.functional.avg_pool1d`."""
+    """`torch.nn.AvgPool1d` by `fastconv.functional.avg_pool1d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
@@ -68,7 +68,7 @@ class AvgPool1d(Leaf, torch.nn.AvgPool1d):
 
 
 class AvgPool2d(Leaf, torch.nn.AvgPool2d):
-    """`torch.nn.AvgPool2d`: `fastconv.functional.avg_pool2d`."""
+    """`torch.nn.AvgPool2d` by `fastconv.functional.avg_pool2d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
@@ -94,7 +94,7 @@ class AvgPool2d(Leaf, torch.nn.AvgPool2d):
 
 
 class AvgPool3d(Leaf, torch.nn.AvgPool3d):
-    """`torch.nn.AvgPool3d`: `fastconv.functional.avg_pool3d`."""
+    """`torch.nn.AvgPool3d` by `fastconv.functional.avg_pool3d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
@@ -120,7 +120,7 @@ class AvgPool3d(Leaf, torch.nn.AvgPool3d):
 
 
 class MaxPool1d(Leaf, torch.nn.MaxPool1d):
-    """`torch.nn.MaxPool1d`: `fastconv.functional.max_pool1d`."""
+    """`torch.nn.MaxPool1d` by `fastconv.functional.max_pool1d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor):
         if is_scripting():
@@ -146,7 +146,7 @@ class MaxPool1d(Leaf, torch.nn.MaxPool1d):
 
 
 class MaxPool2d(Leaf, torch.nn.MaxPool2d):
-    """`torch.nn.MaxPool2d`: `fastconv.functional.max_pool2d`."""
+    """`torch.nn.MaxPool2d` by `fastconv.functional.max_pool2d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor):
         if is_scripting():
@@ -172,7 +172,7 @@ class MaxPool2d(Leaf, torch.nn.MaxPool2d):
 
 
 class MaxPool3d(Leaf, torch.nn.MaxPool3d):
-    """`torch.nn.MaxPool3d`: `fastconv.functional.max_pool3d`."""
+    """`torch.nn.MaxPool3d` by `fastconv.functional.max_pool3d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor):
         if is_scripting():
@@ -198,7 +198,7 @@ class MaxPool3d(Leaf, torch.nn.MaxPool3d):
 
 
 class AdaptiveAvgPool1d(Leaf, torch.nn.AdaptiveAvgPool1d):
-    """`torch.nn.AdaptiveAvgPool1d`: `fastconv.functional.adaptive_avg_pool1d`."""
+    """`torch.nn.AdaptiveAvgPool1d` by `fastconv.functional.adaptive_avg_pool1d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
@@ -208,7 +208,7 @@ class AdaptiveAvgPool1d(Leaf, torch.nn.AdaptiveAvgPool1d):
 
 
 class AdaptiveAvgPool2d(Leaf, torch.nn.AdaptiveAvgPool2d):
-    """`torch.nn.AdaptiveAvgPool2d`: `fastconv.functional.adaptive_avg_pool2d`."""
+    """`torch.nn.AdaptiveAvgPool2d` by `fastconv.functional.adaptive_avg_pool2d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
@@ -218,7 +218,7 @@ class AdaptiveAvgPool2d(Leaf, torch.nn.AdaptiveAvgPool2d):
 
 
 class AdaptiveAvgPool3d(Leaf, torch.nn.AdaptiveAvgPool3d):
-    """`torch.nn.AdaptiveAvgPool3d`: `fastconv.functional.adaptive_avg_pool3d`."""
+    """`torch.nn.AdaptiveAvgPool3d` by `fastconv.functional.adaptive_avg_pool3d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
@@ -228,7 +228,7 @@ class AdaptiveAvgPool3d(Leaf, torch.nn.AdaptiveAvgPool3d):
 
 
 class AdaptiveMaxPool1d(Leaf, torch.nn.AdaptiveMaxPool1d):
-    """`torch.nn.AdaptiveMaxPool1d`: `fastconv.functional.adaptive_max_pool1d`."""
+    """`torch.nn.AdaptiveMaxPool1d` by `fastconv.functional.adaptive_max_pool1d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor):
         if is_scripting():
@@ -242,7 +242,7 @@ class AdaptiveMaxPool1d(Leaf, torch.nn.AdaptiveMaxPool1d):
 
 
 class AdaptiveMaxPool2d(Leaf, torch.nn.AdaptiveMaxPool2d):
-    """`torch.nn.AdaptiveMaxPool2d`: `fastconv.functional.adaptive_max_pool2d`."""
+    """`torch.nn.AdaptiveMaxPool2d` by `fastconv.functional.adaptive_max_pool2d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor):
         if is_scripting():
@@ -256,7 +256,7 @@ class AdaptiveMaxPool2d(Leaf, torch.nn.AdaptiveMaxPool2d):
 
 
 class AdaptiveMaxPool3d(Leaf, torch.nn.AdaptiveMaxPool3d):
-    """`torch.nn.AdaptiveMaxPool3d`: `fastconv.functional.adaptive_max_pool3d`."""
+    """`torch.nn.AdaptiveMaxPool3d` by `fastconv.functional.adaptive_max_pool3d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor):
         if is_scripting():
@@ -270,7 +270,7 @@ class AdaptiveMaxPool3d(Leaf, torch.nn.AdaptiveMaxPool3d):
 
 
 class LPPool1d(Leaf, torch.nn.LPPool1d):
-    """`torch.nn.LPPool1d`: `fastconv.functional.lp_pool1d`."""
+    """`torch.nn.LPPool1d` by `fastconv.functional.lp_pool1d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
@@ -282,7 +282,7 @@ class LPPool1d(Leaf, torch.nn.LPPool1d):
 
 
 class LPPool2d(Leaf, torch.nn.LPPool2d):
-    """`torch.nn.LPPool2d`: `fastconv.functional.lp_pool2d`."""
+    """`torch.nn.LPPool2d` by `fastconv.functional.lp_pool2d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():
@@ -294,7 +294,7 @@ class LPPool2d(Leaf, torch.nn.LPPool2d):
 
 
 class LPPool3d(Leaf, torch.nn.LPPool3d):
-    """`torch.nn.LPPool3d`: `fastconv.functional.lp_pool3d`."""
+    """`torch.nn.LPPool3d` by `fastconv.functional.lp_pool3d`, which tells shapes and dtypes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if is_scripting():

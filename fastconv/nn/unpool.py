@@ -25,7 +25,7 @@ __all__ = [
 
 
 class MaxUnpool1d(Leaf, torch.nn.MaxUnpool1d):
-    """`torch.nn.MaxUnpool1d`: `fastconv.functional.max_unpool1d`."""
+    """`torch.nn.MaxUnpool1d` by `fastconv.functional.max_unpool1d`, which tells shapes and dtypes."""
 
     def forward(
         self, input: Tensor, indices: Tensor, output_size: list[int] | None = None
@@ -36,7 +36,7 @@ class MaxUnpool1d(Leaf, torch.nn.MaxUnpool1d):
 
 
 class MaxUnpool2d(Leaf, torch.nn.MaxUnpool2d):
-    """`torch.nn.MaxUnpool2d`: `fastconv.functional.max_unpool2d`."""
+    """`torch.nn.MaxUnpool2d` by `fastconv.functional.max_unpool2d`, which tells shapes and dtypes."""
 
     def forward(
         self, input: Tensor, indices: Tensor, output_size: list[int] | None = None
@@ -47,7 +47,7 @@ class MaxUnpool2d(Leaf, torch.nn.MaxUnpool2d):
 
 
 class MaxUnpool3d(Leaf, torch.nn.MaxUnpool3d):
-    """`torch.nn.MaxUnpool3d`: `fastconv.functional.max_unpool3d`."""
+    """`torch.nn.MaxUnpool3d` by `fastconv.functional.max_unpool3d`, which tells shapes and dtypes."""
 
     def forward(
         self, input: Tensor, indices: Tensor, output_size: list[int] | None = None
