@@ -14,8 +14,8 @@ from fastconv.families.pool import PoolProblem
 from fastconv.functional.own_pool import check_windows
 from fastconv.functional.own_pool_of_torch import stochastic_pool2d_of_torch, sub_sample2d_of_torch
 from fastconv.nn.leaf import Leaf
-from fastconv.nn.pool import direction_of as direction_of
-from fastconv.nn.pool import record, windows_of
+from fastconv.nn.pool_problem import direction_of as direction_of
+from fastconv.nn.pool_problem import record, windows_of
 from fastconv.ops.own_pool import sums_type
 from fastconv.tensors import DTYPES
 
@@ -65,8 +65,8 @@ class SubSample2d(Leaf, torch.nn.Module):
     """LeNet's trainable sub-sampling (LeCun et al. 1998): `fastconv.functional.sub_sample2d`.
 
     A window's sum times a weight plus a bias, both of its channel: input [N, C, H, W] or [C, H, W] ->
-    [N, C, P, Q] or [C, P, Q]. They begin as a mean: weights of
-    one by the window's elements, biases of 0.
+    [N, C, P, Q] or [C, P, Q]. Weights of one by the window's elements and biases of 0 make it begin as a
+    mean.
 
     Args:
         channels: of the input.
