@@ -6,7 +6,8 @@ that is known to beat torch's, else torch's own (`fastconv.explain` and `fastcon
 which ran; `fastconv.use` names one by hand). What fastconv has no kernels for (integers, complex
 numbers, other devices, invalid arguments) is torch's: same result, same error. So is a call that
 something watches which knows torch's functions alone: `torch.jit.trace`, `torch.fx`, a subclass of
-Tensor.
+Tensor. Of the pools that torch lacks FX records our function, and `torch.jit.trace` torch's ops that they
+are composed of, and the draw by `torch.ops.fastconv.stochastic_pool`.
 """
 
 from fastconv.functional.conv import (
