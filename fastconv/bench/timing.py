@@ -29,13 +29,13 @@ def keep_freed_memory() -> bool:
     page, in the next: up to twice the time of a layer, and charged to whichever peer the heap's
     state happens to hit.
     """
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    trim_threshold, most_mapped = -1, -4  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_MAX
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    # 32 MiB is the largest threshold that glibc takes.
-    return bool(mallopt(mmap_threshold, 32 << 20)) and bool(mallopt(trim_threshold, (1 << 31) - 1))
+    # No block by a mapping of its own, however large: a threshold of more than 32 MiB glibc does not take.
+    return bool(mallopt(most_mapped, 0)) and bool(mallopt(trim_threshold, (1 << 31) - 1))
 
 
 @dataclasses.dataclass(frozen=True)
