@@ -333,6 +333,25 @@ def test_convert_explain_and_revert() -> None:
     assert [type(module) for module in model] == kinds
 
 
+@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "contiguous"])
+def test_results_larger_than_the_caches(last: bool) -> None:
+    """Which some rows store past them."""
+    x = torch.randn(1, 16, 480, 480)
+    x = (x.contiguous(memory_format=torch.channels_last) if last else x).requires_grad_()
+    for name in ("max_pool2d", "avg_pool2d"):
+        want = of_torch(name, x, 2)
+        have = getattr(ours, name)(x, 2)
+        dy = torch.randn_like(want)
+        for mine, other in zip(
+            (have, *torch.autograd.grad(have, x, dy)),
+            (want, *torch.autograd.grad(want, x, dy)),
+            strict=True,
+        ):
+            assert_close(mine, other)
+        with torch.inference_mode():
+            assert_close(getattr(ours, name)(x, 2), want)
+
+
 def test_large_images_in_portions() -> None:
     """Images that lie otherwise than their result are transposed a few at a time."""
     x = torch.randn(6, 32, 160, 160)

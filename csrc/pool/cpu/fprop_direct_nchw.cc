@@ -94,7 +94,8 @@ struct Rows {
   template <int kRows>
   void fold(const Line& line, const T* plane, const PoolWindow& d, const PoolWindow& h) {
     // All that the loop reads in locals: what it stores could else be any of it.
-    const int64_t next = p.stride_h * p.W;  // from row to row of outputs: hardware loses its way between rows
+    // To the rows after the next batch: hardware loses its way between rows, and rests while outputs are made.
+    const int64_t next = 2 * kBatch * p.stride_h * p.W;
     const int64_t row = h.step * p.W;
     const T* first = plane + (d.input(d.taps.begin) * p.H + h.input(h.taps.begin)) * p.W;
     float* values = line.values;
@@ -153,6 +154,7 @@ struct Rows {
     T* out = static_cast<T*>(args.out) + row * p.Q;
     const Vec divisor = broadcast(line.divisor);
     const bool plain = !wants_epilogue(args.epilogue);
+    const bool streamed = outgrows_caches(p.x_elements() + p.y_elements(), p.Q, args.out);
     cover(p.Q, [=, this, &line](int64_t q, int64_t n) __attribute__((always_inline)) {
       const int64_t at = row * p.Q + q;
       const float* values = columns + q * step;
@@ -174,7 +176,7 @@ struct Rows {
       }
       Vec result = best.result(divisor * load_lanes(divisors + q, n));
       if (!plain) result = finish_row<T>(result, args.epilogue, line.plane % p.C, at, n);
-      store_lanes(out + q, result, n);
+      write_lanes(out + q, result, n, streamed);
       if constexpr (kIndexed) store_ints(static_cast<typename Reduction::Index*>(args.index) + at, best.at, n);
     });
   }
@@ -203,6 +205,7 @@ struct Rows {
       if (++z < p.Z) continue;
       z = 0, ++plane;
     }
+    flush_streams();
   }
 };
 
