@@ -150,21 +150,6 @@ def test_our_kernels_run() -> None:
     assert last_kernel("fprop", "pool") == "pool_fprop_ref"
 
 
-def test_a_gradient_keeps_a_byte_an_output() -> None:
-    """And not the input, as torch's does beside eight."""
-    kept: list[Tensor] = []
-
-    def keep(t: Tensor) -> Tensor:
-        kept.append(t)
-        return t
-
-    x = make((2, 19, 9, 7), torch.float32, True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        y = ours.max_pool2d(x, 3, 2)
-        ours.avg_pool2d(x, 3, 2)
-    assert [(t.dtype, t.shape) for t in kept] == [(torch.uint8, y.shape)]
-
-
 def test_a_slice_and_a_transposed_image() -> None:
     x = torch.randn(2, 9, 8, 12)[:, 1:7, :, ::2]
     for name in ("avg_pool2d", "max_pool2d"):
@@ -331,33 +316,6 @@ def test_convert_explain_and_revert() -> None:
     assert str(found[1].kernel).startswith("pool_fprop")
     fastconv.revert(model)
     assert [type(module) for module in model] == kinds
-
-
-@pytest.mark.parametrize("last", [True, False], ids=["channels_last", "contiguous"])
-def test_results_larger_than_the_caches(last: bool) -> None:
-    """Which some rows store past them."""
-    x = torch.randn(1, 16, 480, 480)
-    x = (x.contiguous(memory_format=torch.channels_last) if last else x).requires_grad_()
-    for name in ("max_pool2d", "avg_pool2d"):
-        want = of_torch(name, x, 2)
-        have = getattr(ours, name)(x, 2)
-        dy = torch.randn_like(want)
-        for mine, other in zip(
-            (have, *torch.autograd.grad(have, x, dy)),
-            (want, *torch.autograd.grad(want, x, dy)),
-            strict=True,
-        ):
-            assert_close(mine, other)
-        with torch.inference_mode():
-            assert_close(getattr(ours, name)(x, 2), want)
-
-
-def test_large_images_in_portions() -> None:
-    """Images that lie otherwise than their result are transposed a few at a time."""
-    x = torch.randn(6, 32, 160, 160)
-    with fastconv.use(str(last_kernel_nhwc())):
-        assert_close(ours.avg_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1))
-        assert_close(ours.max_pool2d(x, 3, 2, 1), F.max_pool2d(x, 3, 2, 1))
 
 
 def last_kernel_nhwc() -> str | None:

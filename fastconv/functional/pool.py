@@ -1,8 +1,8 @@
 """Pools with the signatures of `torch.nn.functional`.
 
 Kernels exist for float32, bfloat16 and float16 on the CPU; what else torch takes, torch computes. A
-call whose gradient is asked for keeps an index of one byte a maximum, where torch keeps eight and
-the input. Results have the input's dtype.
+call whose gradient is asked for keeps an index of a maximum, of one byte of channels_last images,
+where torch keeps eight bytes and the input. Results have the input's dtype.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fastconv import _native, _triton
+from fastconv.ops.pool import KINDS, channels_last_of
 from fastconv.ops.pool_function import Pooling, apply, apply_indexed
 from fastconv.ops.watch import FUNCTION, OP, SHORT, way_of
 from fastconv.tensors import is_int
@@ -39,10 +40,12 @@ def _listed(value: Any, axes: int) -> list[Any]:
 
 def _index_of(x: Tensor, window: list[Any], _: Any, __: Any, dilation: list[Any], *___: Any) -> str:
     """A byte where a place in the window fits in it and every window has an input, as those of no
-    dilation do; on a GPU torch's indices, for its kernel runs where no row is known to win.
+    dilation do; torch's indices on a GPU and of contiguous images, for its kernel runs where no row
+    is known to win.
     """
     fits = math.prod(window) <= 255 and all(step == 1 for step in dilation)
-    return "u8" if fits and x.dtype in _VECTORS and x.is_cpu and _native.lib is not None else "i64"
+    ours = x.dtype in _VECTORS and x.is_cpu and _native.lib is not None
+    return "u8" if fits and ours and channels_last_of(KINDS["max_pool"], x) else "i64"
 
 
 def _run(
