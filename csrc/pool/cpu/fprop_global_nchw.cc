@@ -29,9 +29,12 @@ Vec lanes_of(const T* x, int64_t plane, int64_t n) {
       for (int v = 0; v < kVectors; ++v) all[v].see(load(from + w + v * kLanes));
     for (; w + kLanes <= plane; w += kLanes) all[0].see(load(from + w));
     if (w < plane) {
-      Vec rest = load(from + w, plane - w);
-      const Ints inside = lane_numbers() < Ints{} + static_cast<int32_t>(plane - w);
-      rest.v = inside ? rest.v : Reduction{}.value.v;
+      // The last whole vector, of whose lanes the first were seen: quicker than a part of one.
+      const bool whole = plane >= kLanes;
+      const auto left = static_cast<int32_t>(plane - w);
+      Vec rest = whole ? load(from + plane - kLanes) : load(from + w, left);
+      const Ints lane = lane_numbers(), first = Ints{} + (whole ? static_cast<int32_t>(kLanes) - left : 0);
+      rest.v = (lane >= first) & (lane < first + left) ? rest.v : Reduction{}.value.v;
       all[1].see(rest);
     }
     all[0].see(all[1].value);
