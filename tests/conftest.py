@@ -8,7 +8,7 @@ import os
 os.environ.setdefault("FASTCONV_FALLBACK", "error")
 
 # Before torch is loaded: its threads sleep while they wait. As many processes as there are cores share them here, and a
-# thread that spins, as OpenMP's do, keeps the one that it waits for from its core: it would take ten times as long.
+# thread that spins, as OpenMP's do, keeps the one that it waits for from its core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np

@@ -3,7 +3,7 @@
 //
 // The floor is the bytes of dy, dx and the indices. Work is cut by input rows of all images, and by blocks of channels
 // where rows are few; vectors run over channels. The gradient of means one pixel apart is such a mean, whose windows
-// share columns (slide.h).
+// share columns (slide.h); that of maxima through 2x2 or 3x3 inputs two apart knows each input's taps beforehand.
 
 #include "core/cpu/parallel.h"
 #include "pool/cpu/gather.h"
@@ -151,7 +151,7 @@ template <int kCount, class T, class Gather, int kTaps>
 __attribute__((noinline)) void strided_row(const PoolProblem& p, const PoolArgs& args, const Pixel& row, PoolSpan ws,
                                            int64_t channel, int64_t lanes, bool streamed) {
   using Index = typename Gather::Index;
-  constexpr int kRows = (kTaps + 1) / 2;
+  constexpr int kRows = (kTaps + 1) / 2;  // of outputs that reach an input, at most
   const int64_t n = kCount > 1 ? kLanes : lanes, C = p.C, count = row.is.count();
   const T* dy[kRows] = {};
   const Index* index[kRows] = {};
